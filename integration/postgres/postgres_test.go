@@ -81,11 +81,8 @@ func TestServerKeepsItsDataOverStopRestartAndKill(t *testing.T) {
 func TestOracleDirFills(t *testing.T) {
 	ctx := context1m(t)
 	s := postgres.Start(t, postgres.Options{SegmentSizeMB: 1, ArchiveDir: true})
-	name := s.MustQuery(t, "SELECT pg_walfile_name(pg_current_wal_lsn())")
-	if _, err := s.SwitchWAL(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.WaitArchived(ctx, name); err != nil {
+	name, err := s.ArchiveSegment(ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(filepath.Join(s.OracleDir, name))

@@ -132,6 +132,19 @@ func (s *Server) WaitReplay(ctx context.Context, lsn segment.LSN) error {
 	})
 }
 
+// ArchiveSegment ends the segment being written and returns its name when archive_command has stored it.
+func (s *Server) ArchiveSegment(ctx context.Context) (string, error) {
+	lsn, err := s.SwitchWAL(ctx)
+	if err != nil {
+		return "", err
+	}
+	name, err := s.Query(ctx, "SELECT pg_walfile_name($1::pg_lsn)", lsn.String())
+	if err != nil {
+		return "", err
+	}
+	return name, s.WaitArchived(ctx, name)
+}
+
 // WaitArchived waits until archive_command has stored the file (a segment, a history) in OracleDir.
 func (s *Server) WaitArchived(ctx context.Context, file string) error {
 	return poll.Until(ctx, "archive_command to store "+file, func(context.Context) (bool, error) {
