@@ -1,0 +1,3 @@
+package disk
+
+func runCrashHelper() bool { return false }
