@@ -106,7 +106,8 @@ func (r *Reader) Check(p []byte) error {
 func (r *Reader) Position() segment.LSN { return r.pos }
 
 // Unchecked is how many bytes were passed over without a CRC since the Reader was made: the rest of a record
-// that began before it, and segments in a format that this package doesn't know.
+// that began before it, the part of a record whose rest was lost in a crash of the server, and segments in a
+// format that this package doesn't know.
 func (r *Reader) Unchecked() uint64 { return r.unchecked }
 
 // Pending tells whether the bytes consumed end within a record, and where that starts: 0 if it began before

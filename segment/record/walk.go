@@ -155,14 +155,26 @@ func (r *Reader) switched() {
 
 // endOfWAL: padding begins. What is known of the records before ends with it.
 func (r *Reader) endOfWAL() {
-	r.phase, r.last, r.left, r.begin = phaseZeros, 0, 0, 0
+	if r.left > 0 {
+		r.drop()
+	}
+	r.phase, r.last = phaseZeros, 0
 	r.since = r.pos + segment.LSN(r.restOfSegment())
+}
+
+// drop gives up the unfinished record: what came of it has no checksum.
+func (r *Reader) drop() {
+	if r.phase != phaseSkip {
+		r.unchecked += uint64(r.length - r.left)
+	}
+	r.left = 0
 }
 
 func (r *Reader) stepZeros() {
 	n := min(len(r.data), r.restOfSegment())
 	if p := r.data[:n]; p[0] != 0 || !bytes.Equal(p[1:], p[:n-1]) {
-		r.damaged(r.pos, "rest of the segment is not zero")
+		first := len(p) - len(bytes.TrimLeft(p, "\x00"))
+		r.damaged(r.pos+segment.LSN(first), "not zero behind the last record of the segment")
 		return
 	}
 	r.advance(n)
@@ -219,7 +231,8 @@ func (r *Reader) enterPage(lsn segment.LSN, h *pageHeader) {
 		r.phase = phaseBetween
 	case r.left > 0 && isOverwritten:
 		// After a crash the rest of the record was lost, and WAL goes on here.
-		r.phase, r.left = phaseBetween, 0
+		r.drop()
+		r.phase = phaseBetween
 	case r.left > 0 && !isContinued:
 		r.damaged(lsn, "page doesn't continue the record at %s", r.begin)
 	case r.left > 0 && h.remaining != r.left:
