@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"slices"
 	"strings"
 	"testing"
 
@@ -176,6 +177,53 @@ func TestBytesBehindSwitch(t *testing.T) {
 			w.buf[at] = 0
 			expectDamage(t, r, w.start+segment.LSN(at), "not zero behind the last record")
 		}
+	}
+}
+
+// TestOnesBehindSwitch: bytes that are all the same aren't zeros for that.
+func TestOnesBehindSwitch(t *testing.T) {
+	w := newWriter(oneMB)
+	w.switchSegment()
+	for i := 64; i < len(w.buf); i++ {
+		w.buf[i] = 0xFF
+	}
+	r := w.reader()
+	feed(r, w.buf, atOnce)
+	expectDamage(t, r, w.start+64, "not zero behind the last record")
+}
+
+// TestSwitchAtSegmentEnd: a switch that fills its segment has no zeros behind it.
+func TestSwitchAtSegmentEnd(t *testing.T) {
+	for _, piece := range []int{5, 1 << 21} {
+		w := newWriter(oneMB)
+		w.record(10, 0, 1, fill(int(oneMB)-40-24*(int(oneMB)/pageSize-1)-24-24))
+		w.switchSegment()
+		w.record(10, 0, 1, fill(10))
+		r := w.reader()
+		got := feed(r, w.buf, func(int) int { return piece })
+		if r.Err() != nil || !slices.Equal(got, w.records) || got[1].End != w.start+segment.LSN(oneMB) {
+			t.Errorf("%v, error %v", got, r.Err())
+		}
+	}
+}
+
+// TestFormatChanges: a format once known doesn't become unknown within a stream.
+func TestFormatChanges(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func([]byte)
+		reason string
+	}{
+		"magic":     {put16(int(oneMB), 0xD11B), "page magic D11B, D110 before"},
+		"page size": {put32(int(oneMB)+36, 4096), "page size 4096 bytes, want 8192"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWriter(oneMB)
+			w.record(10, 0, 1, fill(1<<20))
+			tt.change(w.buf)
+			r := w.reader()
+			feed(r, w.buf, atOnce)
+			expectDamage(t, r, w.start+segment.LSN(oneMB), tt.reason)
+		})
 	}
 }
 
