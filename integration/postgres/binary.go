@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 )
 
 // debianBin holds PostgreSQL 15 with every client tool (package postgresql-15).
@@ -18,6 +19,18 @@ const debianBin = "/usr/lib/postgresql/15/bin"
 
 // Majors are the major versions the harness can start, oldest first.
 var Majors = []int{13, 14, 15, 16, 17, 18}
+
+// Matrix are the versions that a test of all versions is to run on: under `make matrix` (WALKEEP_MATRIX=1) every one,
+// otherwise the oldest, the newest and Debian's; with -short Debian's only.
+func Matrix() []int {
+	switch {
+	case os.Getenv("WALKEEP_MATRIX") != "":
+		return Majors
+	case testing.Short():
+		return []int{15}
+	}
+	return []int{13, 15, 18}
+}
 
 // ModuleRoot returns the directory of walkeep's go.mod, wherever the test runs.
 func ModuleRoot() string {

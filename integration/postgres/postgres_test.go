@@ -32,10 +32,7 @@ func context1m(t *testing.T) context.Context {
 }
 
 func TestServerKeepsItsDataOverStopRestartAndKill(t *testing.T) {
-	for _, major := range postgres.Majors {
-		if testing.Short() && major != 15 {
-			continue
-		}
+	for _, major := range postgres.Matrix() {
 		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			ctx := context1m(t)
 			s := postgres.Start(t, postgres.Options{Major: major, SegmentSizeMB: 1})
@@ -92,10 +89,7 @@ func TestOracleDirFills(t *testing.T) {
 }
 
 func TestStandbyFollowsAndIsPromoted(t *testing.T) {
-	for _, major := range postgres.Majors {
-		if testing.Short() && major != 15 {
-			continue
-		}
+	for _, major := range postgres.Matrix() {
 		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			ctx := context1m(t)
 			s := postgres.Start(t, postgres.Options{Major: major, SegmentSizeMB: 1, ArchiveDir: true})

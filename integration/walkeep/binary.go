@@ -34,12 +34,16 @@ func Binary(t testing.TB) string {
 	return path
 }
 
+// Long says whether tests take the sizes and times that the scenarios name, under `make torture`
+// (WALKEEP_TORTURE=1), rather than ones that fit into a test run of minutes.
+func Long() bool { return os.Getenv("WALKEEP_TORTURE") != "" }
+
 func build() (string, error) {
 	if path := os.Getenv("WALKEEP_TEST_BINARY"); path != "" {
 		return filepath.Abs(path)
 	}
 	root := postgres.ModuleRoot()
-	args, env, variant := []string{"build"}, "CGO_ENABLED=0", "plain"
+	args, env, variant := []string{"build", "-buildvcs=false"}, "CGO_ENABLED=0", "plain"
 	if os.Getenv("WALKEEP_TEST_RACE") != "" {
 		args, env, variant = append(args, "-race"), "CGO_ENABLED=1", "race"
 	}
