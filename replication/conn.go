@@ -61,11 +61,28 @@ func connect(ctx context.Context, pc *pgconn.Config, host Host) (*pgconn.PgConn,
 	if err != nil {
 		var ce *pgconn.ConnectError
 		if errors.As(err, &ce) {
-			err = ce.Unwrap()
+			err = distinct(ce.Unwrap())
 		}
 		return nil, fmt.Errorf("connect to %s as %s: %w", host, pc.User, err)
 	}
 	return pg, nil
+}
+
+// distinct drops repetitions from joined errors: with sslmode=prefer pgconn tries each address twice.
+func distinct(err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	var kept []error
+	seen := map[string]bool{}
+	for _, e := range joined.Unwrap() {
+		if text := e.Error(); !seen[text] {
+			seen[text] = true
+			kept = append(kept, e)
+		}
+	}
+	return errors.Join(kept...)
 }
 
 func (c *Conn) readVersion(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -106,6 +107,9 @@ func TestClassifyUnreachableServer(t *testing.T) {
 	}
 	_, err = connectTo(t, fmt.Sprintf("host=127.0.0.1 port=%d user=u sslmode=prefer", address.Port))
 	wantClass(t, "refused", err, replication.ClassRetry)
+	if n := strings.Count(err.Error(), "connection refused"); n != 1 {
+		t.Errorf("said %d times: %v", n, err)
+	}
 	_, err = connectTo(t, "host=no-such-host.invalid user=u")
 	wantClass(t, "unknown host", err, replication.ClassRetry)
 }
