@@ -111,7 +111,16 @@ func Open(ctx context.Context, store storage.Store, systemID uint64) (*Catalog, 
 	if err != nil {
 		return nil, err
 	}
-	return &Catalog{store: store, keys: keys{systemID}, systemID: systemID, size: id.SegmentSize}, nil
+	return OpenIdentity(store, id)
+}
+
+// OpenIdentity opens the catalog of a cluster whose identity was read with Clusters.
+func OpenIdentity(store storage.Store, id Identity) (*Catalog, error) {
+	n, err := strconv.ParseUint(id.SystemID, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("system identifier %q is not a number", id.SystemID)
+	}
+	return &Catalog{store: store, keys: keys{n}, systemID: n, size: id.SegmentSize}, nil
 }
 
 // Clusters lists the identities of all clusters in the repository, in key order.
@@ -141,11 +150,7 @@ func OpenOnly(ctx context.Context, store storage.Store) (*Catalog, error) {
 	case 0:
 		return nil, ErrNoCluster
 	case 1:
-		id, err := strconv.ParseUint(all[0].SystemID, 10, 64)
-		if err != nil {
-			return nil, err
-		}
-		return &Catalog{store: store, keys: keys{id}, systemID: id, size: all[0].SegmentSize}, nil
+		return OpenIdentity(store, all[0])
 	}
 	list := ""
 	for _, id := range all {

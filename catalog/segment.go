@@ -129,3 +129,25 @@ func (c *Catalog) segmentName(l segment.Lineage, key Key) (segment.Name, error) 
 	}
 	return n, nil
 }
+
+// LaterThan names something archived of the lineage that lies behind segment n: a segment, or the tail of one. "" if there
+// is nothing.
+func (c *Catalog) LaterThan(ctx context.Context, l segment.Lineage, n segment.Name) (string, error) {
+	later, ok, err := c.anySegmentAfter(ctx, l, n)
+	if err != nil {
+		return "", err
+	}
+	if ok {
+		return "segment " + later.String() + " is archived", nil
+	}
+	prefix := c.keys.under("tail") + l.String() + "/"
+	for object, err := range c.store.List(ctx, prefix, c.keys.link(l, n, int(c.size))+"~") {
+		if err != nil {
+			return "", fmt.Errorf("list %s: %w", prefix, err)
+		}
+		if rest := object.Key[len(prefix):]; len(rest) > 24 && rest[:24] != n.String() {
+			return "the tail of segment " + rest[:24] + " is archived", nil
+		}
+	}
+	return "", nil
+}

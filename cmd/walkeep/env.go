@@ -52,6 +52,11 @@ func (e *environment) openStore(ctx context.Context, repo string) (storage.Store
 	return open.Store(ctx, repo, e.getenv)
 }
 
+// openExisting is openStore for commands that only read: what isn't there is an error, and nothing is created.
+func (e *environment) openExisting(ctx context.Context, repo string) (storage.Store, error) {
+	return open.Existing(ctx, repo, e.getenv)
+}
+
 // printJSON writes v to stdout, indented and with a final newline.
 func (e *environment) printJSON(v any) error {
 	enc := json.NewEncoder(e.stdout)

@@ -90,8 +90,15 @@ func exitWith(err error) exitCode {
 // the arguments of a restore_command prints help, and must not pass for a file that was found. The bare
 // "walkeep fetch --help" of a person is fine.
 func exitFetch(ran bool, args []string, err error) exitCode {
-	if err == nil && (ran || isHelpOnly(args)) {
+	var absent *absentError
+	var standby *standbyError
+	switch {
+	case err == nil && (ran || isHelpOnly(args)):
 		return exitOK
+	case errors.As(err, &absent) && absent.proof.Proven():
+		return exitFailure
+	case errors.As(err, &standby):
+		return exitFailure
 	}
 	return exitUnknown
 }

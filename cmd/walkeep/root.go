@@ -22,6 +22,16 @@ type registration struct {
 // registrations lists every command. A new command adds its line here.
 func registrations() []registration {
 	return []registration{
+		{groupProtect, newCheckCommand},
+		{groupProtect, newReceiveCommand},
+		{groupProtect, newStatusCommand},
+		{groupProtect, newSlotCommand},
+		{groupRestore, newFetchCommand},
+		{groupInspect, newListCommand},
+		{groupProtect, newCheckCommand},
+		{groupProtect, newReceiveCommand},
+		{groupProtect, newSlotCommand},
+		{groupInspect, newStatusCommand},
 		{groupInspect, newVersionCommand},
 	}
 }

@@ -1,0 +1,304 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"walkeep/catalog"
+	"walkeep/segment"
+	"walkeep/segment/record"
+	"walkeep/storage"
+)
+
+// errBehind: the server does not have WAL that is already archived.
+type errBehind struct {
+	flush, frontier segment.LSN
+}
+
+func (e *errBehind) Error() string {
+	return fmt.Sprintf("the server's WAL ends at %s, before what is archived already (%s): a standby that lags, or a server that has lost "+
+		"flushed WAL; waiting until it has caught up", e.flush, e.frontier)
+}
+
+// start makes sure of the slot and returns where to stream from: behind the segments already handed over, else the
+// beginning of the Frontier's segment, else, for a lineage never archived, what the slot keeps. Never the server's current
+// position while the repository holds anything of the lineage.
+func (r *Receiver) start(ctx context.Context, conn *Conn, sys System) (segment.LSN, error) {
+	slot, err := r.ensureSlot(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	size, lineage := r.catalog.SegmentSize(), r.lane.Lineage()
+	if next, ok := r.lane.Next(); ok {
+		return next, behind(sys.Flush, next)
+	}
+	frontier, ok, err := r.catalog.Frontier(ctx, lineage)
+	if err != nil {
+		return 0, err
+	}
+	if ok {
+		return size.Start(frontier), behind(sys.Flush, frontier)
+	}
+	first, err := r.firstStart(ctx, lineage, slot, sys)
+	if err != nil {
+		return 0, err
+	}
+	return first, r.catalog.Begin(ctx, lineage, first, time.Now())
+}
+
+func behind(flush, frontier segment.LSN) error {
+	if flush < frontier {
+		return &errBehind{flush: flush, frontier: frontier}
+	}
+	return nil
+}
+
+// firstStart is where the archive of a lineage begins that nothing is archived of: where the timeline forked, else at what
+// the slot keeps, else, before PostgreSQL 15, where the server was before the slot was made.
+func (r *Receiver) firstStart(ctx context.Context, l segment.Lineage, slot Slot, sys System) (segment.LSN, error) {
+	size := r.catalog.SegmentSize()
+	history, err := r.catalog.History(ctx, l)
+	if err != nil {
+		return 0, err
+	}
+	forks, err := segment.ParseHistory(history.Content)
+	if err != nil {
+		return 0, err
+	}
+	if n := len(forks); n > 0 {
+		known, err := r.knows(ctx, forks[n-1].Timeline)
+		if err != nil {
+			return 0, err
+		}
+		if known {
+			return size.Start(forks[n-1].Switch), nil
+		}
+	}
+	if slot.RestartLSN != 0 {
+		return size.Start(slot.RestartLSN), nil
+	}
+	return size.Start(sys.Flush), nil
+}
+
+// knows reports whether anything of a timeline was ever archived.
+func (r *Receiver) knows(ctx context.Context, t segment.Timeline) (bool, error) {
+	lineages, err := r.catalog.Lineages(ctx, t)
+	for _, l := range lineages {
+		if _, ok, err := r.catalog.Started(ctx, l); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, err
+}
+
+// ensureSlot creates the slot if it is missing, and again if it keeps nothing any more.
+func (r *Receiver) ensureSlot(ctx context.Context, conn *Conn) (Slot, error) {
+	name := r.options.Slot
+	slot, err := conn.ReadSlot(ctx, name)
+	if errors.Is(err, ErrUnsupported) {
+		return r.ensureOldSlot(ctx, conn)
+	}
+	if err != nil {
+		return slot, err
+	}
+	if slot.Exists && slot.RestartLSN != 0 {
+		return slot, nil
+	}
+	if slot.Exists {
+		r.log.Error("the slot keeps no WAL any more, making it anew", "slot", name)
+		if err := conn.DropSlot(ctx, name); err != nil {
+			return slot, err
+		}
+	}
+	if err := conn.CreateSlot(ctx, name); err != nil && !errors.Is(err, ErrSlotExists) {
+		return slot, err
+	}
+	r.log.Info("slot created", "slot", name)
+	return conn.ReadSlot(ctx, name)
+}
+
+// ensureOldSlot is ensureSlot before PostgreSQL 15, where only an ordinary connection tells what the slot keeps.
+func (r *Receiver) ensureOldSlot(ctx context.Context, conn *Conn) (Slot, error) {
+	slot := Slot{Name: r.options.Slot, Exists: true}
+	if r.slotSeen {
+		return slot, nil
+	}
+	err := conn.CreateSlot(ctx, slot.Name)
+	if err != nil && !errors.Is(err, ErrSlotExists) {
+		return slot, err
+	}
+	r.slotSeen = true
+	info, ok, sqlErr := r.slotInfo(ctx, conn.Host())
+	if ok {
+		slot.RestartLSN = info.RestartLSN
+	} else if errors.Is(err, ErrSlotExists) {
+		r.log.Warn("can't see what the slot keeps without an ordinary connection", "slot", slot.Name, "error", sqlErr)
+	}
+	return slot, nil
+}
+
+// slotInfo reads our slot over an ordinary connection; ok is false if that can't be had, or the slot.
+func (r *Receiver) slotInfo(ctx context.Context, host Host) (info SlotInfo, ok bool, err error) {
+	sql, err := OpenSQL(ctx, r.options.Server, host)
+	if err != nil {
+		return info, false, err
+	}
+	defer func() { _ = sql.Close(context.WithoutCancel(ctx)) }()
+	slots, err := sql.Slots(ctx)
+	for _, s := range slots {
+		if s.Name == r.options.Slot {
+			return s, true, nil
+		}
+	}
+	return info, false, err
+}
+
+// recordReader returns the record walk for a stream from start: that of the stream before, else one that has walked the
+// segment before, so that the record that crosses into start is checked too.
+func (r *Receiver) recordReader(ctx context.Context, start segment.LSN) *record.Reader {
+	if r.boundary != nil && r.boundary.Position() == start {
+		return r.boundary.Clone()
+	}
+	size, lineage := r.catalog.SegmentSize(), r.lane.Lineage()
+	fresh := record.NewReader(r.catalog.SystemID(), lineage.Timeline, size, start)
+	if size > maxWarmUp || start < segment.LSN(size) {
+		return fresh
+	}
+	before := start - segment.LSN(size)
+	raw, err := r.catalog.Segment(ctx, lineage, segment.NameAt(lineage.Timeline, before, size), nil)
+	if err != nil {
+		return fresh // the beginning of the archive, or behind a gap
+	}
+	warm := record.NewReader(r.catalog.SystemID(), lineage.Timeline, size, before)
+	if warm.Check(raw) != nil {
+		return fresh // archived as damaged
+	}
+	return warm
+}
+
+// maxWarmUp is the largest segment that is read again to check the one record that crosses into the next.
+const maxWarmUp segment.Size = 64 << 20
+
+// lost is called when the server no longer has the segment that the stream was to begin with: the range up to the first
+// one it has becomes a Gap, and streaming goes on there.
+func (r *Receiver) lost(ctx context.Context, s *Stream) error {
+	select {
+	case <-s.lane.Idle(): // what was received is durable
+	case <-s.lane.Failed():
+		return s.lane.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	from := max(s.mark.LSN(), s.start)
+	if frontier, ok, err := r.catalog.Frontier(ctx, s.lane.Lineage()); err != nil {
+		return err
+	} else if ok {
+		from = max(from, frontier)
+	}
+	to, err := r.firstAvailable(ctx, s)
+	if err != nil {
+		return err
+	}
+	if to <= from {
+		return errors.New("the server could not find a segment that it has: trying again")
+	}
+	gap := catalog.Gap{
+		Lineage: s.lane.Lineage(), From: from, To: to, Kind: catalog.GapLost, Detected: time.Now().UTC(),
+		Reason: "the server had removed this WAL before it was archived",
+	}
+	if err := r.catalog.RecordGap(ctx, gap); err != nil {
+		return err
+	}
+	r.lane = nil // the next session asks for the Frontier, which is behind the gap now
+	r.state.addGap(gap)
+	r.log.Error("WAL is lost", "from", from.String(), "to", to.String(), "consequence", gap.String())
+	return errGapRecorded
+}
+
+// errGapRecorded: go on at once behind the gap.
+var errGapRecorded = errors.New("a gap was recorded")
+
+// firstAvailable finds the first segment behind the stream's start that the server still has, by halving.
+func (r *Receiver) firstAvailable(ctx context.Context, s *Stream) (segment.LSN, error) {
+	conn, sys, err := r.connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := conn.Close(ctx); err != nil {
+		return 0, err
+	}
+	if sys.Timeline != s.timeline {
+		return 0, fmt.Errorf("the server is on timeline %d now: beginning again", uint32(sys.Timeline))
+	}
+	missing, there := s.size.Number(s.start), s.size.Number(sys.Flush)
+	for there > missing+1 {
+		middle := missing + (there-missing)/2
+		ok, err := r.available(ctx, s, segment.LSN(uint64(middle)*uint64(s.size)))
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			there = middle
+		} else {
+			missing = middle
+		}
+	}
+	return segment.LSN(uint64(there) * uint64(s.size)), nil
+}
+
+// available asks the server for WAL at lsn, without the slot.
+func (r *Receiver) available(ctx context.Context, s *Stream, lsn segment.LSN) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	conn, _, err := r.connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	socket, err := conn.Hijack()
+	if err != nil {
+		return false, err
+	}
+	defer socket.Close()
+	closer := context.AfterFunc(ctx, func() { _ = socket.Close() })
+	defer closer()
+	w := newWire(socket)
+	if err := w.query(fmt.Sprintf("START_REPLICATION PHYSICAL %s TIMELINE %d", lsn, uint32(s.timeline))); err != nil {
+		return false, err
+	}
+	_, err = w.awaitCopy()
+	if err == nil {
+		_, err = w.next()
+	}
+	if Classify(err) == ClassWALRemoved {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// archiveDamaged records that the rest of a segment is archived as the server sends it, because of a record that came
+// damaged twice.
+func (r *Receiver) archiveDamaged(ctx context.Context, damage *record.DamageError, end segment.LSN) error {
+	gap := catalog.Gap{
+		Lineage: r.lane.Lineage(), From: damage.LSN, To: end,
+		Kind: catalog.GapDamaged, Detected: time.Now().UTC(), Reason: damage.Reason,
+	}
+	if err := r.catalog.RecordGap(ctx, gap); err != nil {
+		return err
+	}
+	r.damage = 0
+	r.state.addGap(gap)
+	r.log.Error("the server sent the same damaged record twice, archiving the rest of the segment as it is",
+		"lsn", damage.LSN.String(), "reason", damage.Reason, "consequence", gap.String())
+	return nil
+}
+
+// permanent makes an error that only a person can mend end the Receiver at its start.
+func permanent(err error) error {
+	var size *catalog.SegmentSizeError
+	if storage.IsPermanent(err) || errors.As(err, &size) {
+		return &FatalError{err}
+	}
+	return err
+}

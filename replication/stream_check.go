@@ -1,0 +1,71 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"walkeep/segment"
+	"walkeep/segment/record"
+)
+
+// check walks everything that was read, in order, before anything of it is put, and hands over full segments.
+func (s *Stream) check(ctx context.Context) error {
+	for {
+		var c chunk
+		select {
+		case c = <-s.chunks:
+		case <-ctx.Done():
+			return nil
+		}
+		err := s.walk(c.buf.Bytes[c.from:c.to])
+		if damage := (*record.DamageError)(nil); errors.As(err, &damage) && damage.LSN == s.options.Damage {
+			err = s.damaged(ctx, damage, c.name.End())
+			s.reader = nil // the rest of this segment goes unchecked
+		}
+		if err != nil {
+			if c.full() {
+				c.buf.Release()
+			}
+			return err
+		}
+		s.checked(c)
+	}
+}
+
+// walk feeds the record reader and counts commits.
+func (s *Stream) walk(p []byte) error {
+	if s.reader == nil {
+		s.progress.unchecked(uint64(len(p)))
+		return nil
+	}
+	s.reader.Feed(p)
+	for s.reader.Next() {
+		if r := s.reader.Record(); r.RMID == rmidTransaction {
+			s.progress.transaction(r)
+		}
+	}
+	s.countUnchecked()
+	return s.reader.Err()
+}
+
+func (s *Stream) countUnchecked() {
+	if n := s.reader.Unchecked(); n > s.unchecked {
+		s.progress.unchecked(n - s.unchecked)
+		s.unchecked = n
+	}
+}
+
+// checked publishes a chunk to link, and hands the segment over if it is full.
+func (s *Stream) checked(c chunk) {
+	s.progress.checked(c.name.Start()+segment.LSN(c.to), time.Now())
+	s.window.add(c)
+	if c.full() {
+		if s.reader == nil {
+			s.unchecked = 0
+			s.reader = record.NewReader(s.catalog.SystemID(), s.timeline, s.size, c.name.End())
+		}
+		s.boundary = s.reader.Clone()
+		s.lane.Segment(c.name, c.buf)
+	}
+}

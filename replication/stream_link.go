@@ -1,0 +1,153 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"walkeep/catalog"
+	"walkeep/segment"
+	"walkeep/uploader"
+)
+
+// catchingUp is how far behind the server's flush position we are when links are pointless: whole segments follow at once.
+const catchingUp = 1 << 20
+
+// tail is the state of link: the chain of the segment it works on.
+type tail struct {
+	stream *Stream
+	linker *uploader.Linker
+	name   segment.Name
+	end    int  // of the chain, in bytes from the segment's beginning
+	known  bool // end is right; else the repository has to be asked
+	target int  // the chain found there, to be compared when so much is checked; -1: not yet asked
+	plan   rollups
+	roller *roller
+}
+
+// link makes the tail durable: one link at a time, in order, until ctx ends.
+func (s *Stream) link(ctx context.Context) error {
+	t := &tail{stream: s, linker: s.lane.Linker(), roller: &roller{lane: s.lane, log: s.log}}
+	defer t.linker.Wait()
+	defer t.roller.running.Wait()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wait, err := t.step(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		timer.Reset(wait)
+		select {
+		case <-s.window.kicked:
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// idle is how long step waits when only a kick can change anything.
+const idle = time.Hour
+
+// step does what is due, until nothing is, and returns how long to wait at most.
+func (t *tail) step(ctx context.Context) (wait time.Duration, err error) {
+	for {
+		open, demanded, ok := t.stream.window.first(t.stream.mark.LSN())
+		if !ok {
+			return idle, nil
+		}
+		again, wait, err := t.advance(ctx, open, demanded)
+		open.buf.Release()
+		if err != nil || !again {
+			return wait, err
+		}
+	}
+}
+
+// advance does one thing for the segment: ask for its chain, compare it, or put a link. again is false if there is nothing to
+// do before something changes, or wait is over.
+func (t *tail) advance(ctx context.Context, open openSegment, demanded segment.LSN) (again bool, wait time.Duration, err error) {
+	if open.name != t.name {
+		t.name, t.end, t.target, t.plan = open.name, 0, -1, rollups{}
+		t.known = open.name.Start() != t.stream.start
+	}
+	if !t.known {
+		return t.synchronize(ctx, open)
+	}
+	due, wait := t.due(open, demanded, time.Now())
+	if due == 0 {
+		return false, wait, nil
+	}
+	from := open.name.Start() + segment.LSN(t.end)
+	err = t.linker.Put(ctx, open.name, from, open.buf.Bytes[t.end:t.end+due])
+	if errors.Is(err, uploader.ErrTaken) {
+		t.known, t.target = false, -1
+		return true, 0, nil
+	}
+	if err != nil {
+		return false, 0, err
+	}
+	t.end += due
+	t.stream.mark.Durable(from, from+segment.LSN(due))
+	t.roller.linked(ctx, &t.plan, open, t.end)
+	return true, 0, nil
+}
+
+// due returns how many bytes to link now, or after which time to ask again.
+func (t *tail) due(open openSegment, demanded segment.LSN, now time.Time) (n int, wait time.Duration) {
+	n = open.checked - t.end
+	pos := open.name.Start() + segment.LSN(t.end)
+	options := &t.stream.options
+	synchronous := t.stream.synchronous.Load()
+	if n <= 0 || open.checked == len(open.buf.Bytes) && !synchronous {
+		return 0, idle // a full segment is on its way by itself
+	}
+	at, ok := t.stream.progress.since(pos)
+	age := now.Sub(at)
+	caughtUp := t.stream.progress.behind() <= catchingUp
+	switch {
+	case demanded > pos:
+	case caughtUp && (synchronous || n >= options.TailBytes):
+	case ok && age >= options.TailInterval:
+	default:
+		return 0, options.TailInterval - age
+	}
+	return min(n, uploader.MaxLink), 0
+}
+
+// synchronize finds out what tail the segment has already, and compares it with our bytes before relying on it.
+func (t *tail) synchronize(ctx context.Context, open openSegment) (again bool, wait time.Duration, err error) {
+	c, lineage := t.stream.catalog, t.stream.lane.Lineage()
+	if t.target < 0 {
+		if t.target, err = c.TailEnd(ctx, lineage, open.name); catalog.IsBrokenTail(err) {
+			t.target = -1
+			return false, time.Second, nil // somebody is deleting it
+		}
+		if err != nil {
+			return false, 0, err
+		}
+	}
+	if open.checked < t.target {
+		return false, idle, nil
+	}
+	t.stream.lane.Linked(open.name)
+	end, err := c.CompareTail(ctx, lineage, open.name, open.buf.Bytes[:open.checked])
+	if catalog.IsBrokenTail(err) {
+		t.target = -1
+		return false, time.Second, nil
+	}
+	if err != nil {
+		return false, 0, err
+	}
+	t.end, t.known = end, true
+	t.plan = rollups{}
+	if end > 0 {
+		t.plan.links = rollupFanout // there may be many links: roll them up with the next one
+	}
+	t.stream.mark.Durable(open.name.Start(), open.name.Start()+segment.LSN(end))
+	return true, 0, nil
+}
