@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,7 +35,12 @@ type fixture struct {
 
 func loadFixture(tb testing.TB, major int) fixture {
 	tb.Helper()
-	wal := gunzip(tb, fmt.Sprintf("%d.wal.gz", major))
+	return loadFixtureFile(tb, fmt.Sprintf("%d.wal.gz", major))
+}
+
+func loadFixtureFile(tb testing.TB, name string) fixture {
+	tb.Helper()
+	wal := gunzip(tb, name)
 	return fixture{
 		systemID: binary.LittleEndian.Uint64(wal[24:]),
 		size:     segment.Size(binary.LittleEndian.Uint32(wal[32:])),
@@ -188,6 +194,30 @@ func TestRealWALAnySegmentAlone(t *testing.T) {
 		}
 		if skipped == 0 {
 			t.Errorf("%d: no record passed over, the fixture lacks one that crosses segments", major)
+		}
+	}
+}
+
+// TestRealCrash: the server was killed within a record, and its WAL goes on with XLOG_OVERWRITE_CONTRECORD.
+func TestRealCrash(t *testing.T) {
+	for _, major := range []int{13, 18} {
+		f := loadFixtureFile(t, fmt.Sprintf("%d.crash.wal.gz", major))
+		r := f.reader()
+		records := feed(r, f.wal, atOnce)
+		if err := r.Err(); err != nil {
+			t.Fatalf("%d: %v", major, err)
+		}
+		at := slices.IndexFunc(records, func(c record.Record) bool { return c.RMID == 0 && c.Info == 0xD0 })
+		if at < 0 || at == len(records)-1 {
+			t.Fatalf("%d: overwriting record is number %d of %d", major, at, len(records))
+		}
+		begin := f.start
+		if at > 0 {
+			begin = records[at-1].End
+		}
+		lost, payload := records[at].LSN-begin, uint64(pageSize-24)
+		if got := r.Unchecked(); got > uint64(lost) || got < uint64(lost)/pageSize*payload*99/100 {
+			t.Errorf("%d: %d bytes unchecked, the lost record's pages take %d", major, got, lost)
 		}
 	}
 }

@@ -98,8 +98,6 @@ func TestAnyFlippedBit(t *testing.T) {
 			isUnknownFormat := at < 2 && r.Unchecked() >= uint64(min(len(w.buf), int(w.size)))
 			switch {
 			case isUnknownFormat:
-			case r.Unchecked() > w.lost:
-				t.Fatalf("bit %d of byte %d flipped: %d bytes unchecked", bit, at, r.Unchecked())
 			case !errors.As(r.Err(), &damage):
 				t.Fatalf("bit %d of byte %d flipped: error %v", bit, at, r.Err())
 			case !slices.Equal(got, w.records[:len(got)]):
