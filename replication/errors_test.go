@@ -2,6 +2,8 @@ package replication_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walkeep/integration/poll"
 	"walkeep/integration/postgres"
 	"walkeep/replication"
 )
@@ -76,24 +79,34 @@ func TestClassifyConnectErrors(t *testing.T) {
 		dsn := func(user, password string) string {
 			return fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s sslmode=disable", s.Port, user, password)
 		}
-		_, err := connectTo(t, dsn("postgres", "x"))
-		wantClass(t, "no pg_hba line", err, replication.ClassAuth)
-		_, err = connectTo(t, dsn("keeper", "wrong"))
-		wantClass(t, "wrong password", err, replication.ClassAuth)
-		_, err = connectTo(t, dsn("app", "right"))
-		wantClass(t, "no REPLICATION", err, replication.ClassAuth)
-		_, err = connectTo(t, dsn("absent", "x"))
-		wantClass(t, "no such role", err, replication.ClassAuth)
-		if _, err = connectTo(t, dsn("keeper", "right")); err != nil {
+		wantClass(t, "no pg_hba line", connectSettled(t, dsn("postgres", "x")), replication.ClassAuth)
+		wantClass(t, "wrong password", connectSettled(t, dsn("keeper", "wrong")), replication.ClassAuth)
+		wantClass(t, "no REPLICATION", connectSettled(t, dsn("app", "right")), replication.ClassAuth)
+		wantClass(t, "no such role", connectSettled(t, dsn("absent", "x")), replication.ClassAuth)
+		if err := connectSettled(t, dsn("keeper", "right")); err != nil {
 			t.Fatal(err)
 		}
-		_, err = connectTo(t, dsn("keeper", "right"))
+		_, err := connectTo(t, dsn("keeper", "right"))
 		wantClass(t, "no free walsender", err, replication.ClassLimits)
 		_, err = connectTo(t, dsn("keeper", "right")+" sslmode=require")
 		if err == nil {
 			t.Error("sslmode=require connects without TLS")
 		}
 	})
+}
+
+// connectSettled connects to a server with one walsender, which may still be busy refusing the one before.
+func connectSettled(t *testing.T, dsn string) error {
+	t.Helper()
+	var result error
+	err := poll.Until(testContext(t), "the walsender before to leave", func(context.Context) (bool, error) {
+		_, result = connectTo(t, dsn)
+		return replication.Classify(result) != replication.ClassLimits, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
 }
 
 func TestClassifyUnreachableServer(t *testing.T) {
@@ -138,6 +151,8 @@ func TestClassifyWithoutText(t *testing.T) {
 		{server("3D000", ""), replication.ClassAuth},
 		{server("53300", "InitProcess"), replication.ClassLimits},
 		{server("", ""), replication.ClassUnknown},
+		{fmt.Errorf("tls: %w", &tls.CertificateVerificationError{Err: io.EOF}), replication.ClassAuth},
+		{fmt.Errorf("tls: %w", x509.CertificateInvalidError{Reason: x509.Expired}), replication.ClassAuth},
 		{io.EOF, replication.ClassRetry},
 		{fmt.Errorf("read: %w", io.ErrUnexpectedEOF), replication.ClassRetry},
 		{context.DeadlineExceeded, replication.ClassRetry},
