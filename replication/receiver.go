@@ -108,7 +108,7 @@ func (r *Receiver) Run(ctx context.Context, stop <-chan struct{}) error {
 	monitored, cancel := context.WithCancel(ctx)
 	defer cancel()
 	monitor.Go(func() { r.monitor(monitored) })
-	backoff := backoff{min: 200 * time.Millisecond, max: 10 * time.Second}
+	backoff := backoff{min: 100 * time.Millisecond, max: 2 * time.Second}
 	for {
 		began := time.Now()
 		err := r.session(ctx, stop)
@@ -154,6 +154,9 @@ func (b *backoff) reset() { b.next = 0 }
 // goodSession is how long a session has to live for its end not to count as one more failure in a row.
 const goodSession = 500 * time.Millisecond
 
+// authWait is how long we wait when the server refuses us: only a person can mend that, and every try is in its log.
+const authWait = 15 * time.Second
+
 // decide tells what to do about the end of a session: how long to wait, or an error that ends the Receiver.
 func (r *Receiver) decide(err error, lived time.Duration, b *backoff) (time.Duration, error) {
 	if lived > goodSession {
@@ -188,6 +191,7 @@ func (r *Receiver) decide(err error, lived time.Duration, b *backoff) (time.Dura
 	case class == ClassSlotActive:
 		r.waitForSlot(err)
 	case class == ClassAuth:
+		wait = authWait
 		r.state.set(StateConnecting, "the server refuses us: "+err.Error()+": run walkeep check")
 		r.log.Error("the server refuses us", "error", err, "retry_in", wait)
 	default:
