@@ -41,8 +41,8 @@ func (s *Stream) walk(p []byte) error {
 	}
 	s.reader.Feed(p)
 	for s.reader.Next() {
-		if r := s.reader.Record(); r.RMID == rmidTransaction {
-			s.progress.transaction(r)
+		if at, ok := record.CommitTime(s.reader.Record(), s.reader.Prefix()); ok {
+			s.progress.commit(at)
 		}
 	}
 	s.countUnchecked()

@@ -6,15 +6,6 @@ import (
 	"time"
 
 	"walkeep/segment"
-	"walkeep/segment/record"
-)
-
-// Operations of the transaction resource manager that end a transaction with success (access/xact.h).
-const (
-	rmidTransaction    = 1 // RM_XACT_ID
-	xactOpMask         = 0x70
-	xactCommit         = 0x00
-	xactCommitPrepared = 0x30
 )
 
 // progress is what the goroutines of one stream tell each other, and the world, about positions. Its mutex guards
@@ -77,14 +68,14 @@ func (p *progress) behind() int64 {
 	return max(0, int64(p.serverEnd)-int64(p.r))
 }
 
-// transaction counts a record of the transaction manager that is a commit.
-func (p *progress) transaction(r record.Record) {
-	if op := r.Info & xactOpMask; op != xactCommit && op != xactCommitPrepared {
-		return
-	}
+// commit counts a commit record, made at a time by the server's clock.
+func (p *progress) commit(at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.commits++
+	if !at.IsZero() {
+		p.lastCommit = at
+	}
 }
 
 func (p *progress) unchecked(n uint64) {

@@ -18,7 +18,7 @@ import (
 //	if err := r.Err(); err != nil { ... }
 //
 // After an error a Reader stays where it is: go on with a Clone made earlier, or with a new Reader at a later
-// segment. A Reader is for one goroutine at a time and takes less than 300 bytes whatever the WAL holds.
+// segment. A Reader is for one goroutine at a time and takes less than 400 bytes whatever the WAL holds.
 type Reader struct {
 	systemID uint64
 	timeline segment.Timeline
@@ -29,6 +29,7 @@ type Reader struct {
 	pos  segment.LSN // of the first byte of data
 	err  error
 	rec  Record // what Next found
+	body []byte // the beginning of its body
 
 	lowest    segment.Timeline // the last page's: timelines never go back
 	magic     uint16           // of the pages, 0 before the first one that is known
@@ -42,6 +43,8 @@ type Reader struct {
 	left   uint32      // bytes of it still to come
 	crc    uint32      // of its body so far
 	head   [headerSize]byte
+	prefix [MaxPrefix]byte // the beginning of its body, as far as it has come
+	got    int
 	page   [longHeaderSize]byte // a page header that came in pieces
 }
 
@@ -90,6 +93,10 @@ func (r *Reader) Next() bool {
 // Record is what the last Next that returned true found.
 func (r *Reader) Record() Record { return r.rec }
 
+// Prefix is the beginning of that record's body, up to MaxPrefix bytes; it may alias what was fed, and is valid until the
+// next call of Next.
+func (r *Reader) Prefix() []byte { return r.body }
+
 // Err is the *DamageError that stopped the Reader, or nil.
 func (r *Reader) Err() error { return r.err }
 
@@ -119,7 +126,7 @@ func (r *Reader) Pending() (start segment.LSN, ok bool) {
 // Clone returns a Reader in the same state, with nothing fed: it goes on at Position. The two share nothing.
 func (r *Reader) Clone() *Reader {
 	c := *r
-	c.data = nil
+	c.data, c.body = nil, nil
 	return &c
 }
 
@@ -149,6 +156,7 @@ func (r *Reader) whole() bool {
 	if crc != binary.LittleEndian.Uint32(p[crcOffset:]) {
 		return false
 	}
+	r.body = p[headerSize:min(length, headerSize+MaxPrefix)]
 	c.End = r.pos + segment.LSN(align(length))
 	r.last = r.pos
 	if c.isSwitch() {

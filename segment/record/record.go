@@ -23,6 +23,9 @@ const (
 	infoMask   = 0xF0 // ~XLR_INFO_MASK: the bits that belong to the resource manager
 )
 
+// MaxPrefix is how many bytes of a record's body Reader.Prefix gives.
+const MaxPrefix = 64
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // A Record is the header of one record whose CRC is right (access/xlogrecord.h: XLogRecord).

@@ -42,6 +42,7 @@ func (r *Reader) step() bool {
 	case phaseBody:
 		n = min(n, int(r.left))
 		r.crc = crc32.Update(r.crc, castagnoli, r.data[:n])
+		r.got += copy(r.prefix[r.got:], r.data[:n])
 		r.left -= uint32(n)
 		r.advance(n)
 		return r.left == 0 && r.finish()
@@ -123,7 +124,7 @@ func (r *Reader) startBody() bool {
 		r.damaged(r.begin, "resource manager %d", c.RMID)
 		return false
 	}
-	r.phase = phaseBody
+	r.phase, r.got = phaseBody, 0
 	return r.left == 0 && r.finish()
 }
 
@@ -135,6 +136,7 @@ func (r *Reader) finish() bool {
 		return false
 	}
 	r.rec.set(r.begin, r.head[:])
+	r.body = r.prefix[:r.got]
 	r.rec.End = align(r.pos)
 	r.last = r.begin
 	r.phase = phaseBetween
