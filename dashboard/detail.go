@@ -16,6 +16,9 @@ type Section struct {
 	Rows  []Row
 }
 
+// CountersTitle is the title of the section with the counters, of less interest than the others.
+const CountersTitle = "Since start"
+
 // Details returns what a person may want to know beyond the summary. What has no value is left out.
 func Details(s Status) []Section {
 	sections := []Section{
@@ -46,7 +49,7 @@ func Details(s Status) []Section {
 			{"last error", s.uploadErrorText()},
 			{"buffers free", fmt.Sprintf("%d of %d", s.Buffers.Free, s.Buffers.Total)},
 		}},
-		{"Since start", []Row{
+		{CountersTitle, []Row{
 			{"started", s.ago(s.StartedAt)},
 			{"received", formatBytes(s.BytesReceived)},
 			{"stored", formatBytes(s.BytesStored)},
@@ -148,12 +151,12 @@ func (s Status) roomText() string {
 }
 
 func (s Status) uploadsText() string {
-	if s.Uploads.InFlight == 0 {
-		return "none under way"
+	text := "none under way"
+	if s.Uploads.InFlight > 0 {
+		text = fmt.Sprintf("%d under way, %s", s.Uploads.InFlight, formatBytes(s.Uploads.BytesInFlight))
 	}
-	text := fmt.Sprintf("%d under way, %s", s.Uploads.InFlight, formatBytes(s.Uploads.BytesInFlight))
 	if s.Uploads.Retrying > 0 {
-		text += fmt.Sprintf(", %d of them retried", s.Uploads.Retrying)
+		text += fmt.Sprintf(", %d being retried", s.Uploads.Retrying)
 	}
 	return text
 }

@@ -48,7 +48,7 @@ func (s Status) impatience() string {
 		}
 		return ""
 	case !s.Uploads.StalledSince.IsZero() && s.since(s.Uploads.StalledSince) > stalledLimit:
-		return fmt.Sprintf("no upload has succeeded for %s: %s",
+		return fmt.Sprintf("storage has not taken an upload for %s: %s",
 			formatDuration(s.since(s.Uploads.StalledSince)), orUnknown(s.Uploads.LastError))
 	case s.State == Connecting && (deaf || inState > connectingLimit):
 		// deaf counts here too: a server that went silent must not turn green again when we hang up.

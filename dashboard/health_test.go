@@ -59,7 +59,7 @@ func TestHealth(t *testing.T) {
 			"the server has not been heard of for 31 s, the lag is unknown",
 		},
 		{"uploads stalled for a moment", stalled(60 * time.Second), ""},
-		{"uploads stalled", stalled(61 * time.Second), "no upload has succeeded for 61 s: connection refused"},
+		{"uploads stalled", stalled(61 * time.Second), "storage has not taken an upload for 61 s: connection refused"},
 		{"throttled, uploads move", inState(Throttled, 5*time.Minute), ""},
 		{"waiting briefly", inState(Waiting, 59*time.Second), ""},
 		{"waiting", func(s *Status) {

@@ -128,9 +128,9 @@ type Buffers struct {
 type Uploads struct {
 	InFlight      int    `json:"in_flight"`
 	BytesInFlight int64  `json:"bytes_in_flight"`
-	Retrying      int    `json:"retrying"`      // of those in flight: not the first attempt
+	Retrying      int    `json:"retrying"`      // calls that failed and are tried again
 	Retries       int64  `json:"retries"`       // since the start
-	StalledSince  Time   `json:"stalled_since"` // when the last one succeeded, while all in flight are being retried; else null
+	StalledSince  Time   `json:"stalled_since"` // when the one failing for longest first failed; else null
 	LastError     string `json:"last_error"`
 	LastErrorTime Time   `json:"last_error_time"`
 }
