@@ -19,10 +19,15 @@ func main() {
 		// A panic must not become exit code 2, which PostgreSQL reads as "end of WAL": abort instead.
 		debug.SetTraceback("crash")
 	}
+	os.Exit(int(run(signalContext(), newEnvironment(), args)))
+}
+
+// signalContext returns a context that the first SIGINT or SIGTERM cancels. From then on the default
+// disposition is back: a second one ends the process at once.
+func signalContext() context.Context {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// After the first signal the default disposition is back: a second one ends the process at once.
 	context.AfterFunc(ctx, stop)
-	os.Exit(int(run(ctx, newEnvironment(), args)))
+	return ctx
 }
 
 // run executes one command line and returns the exit code. It prints the error, if there is one.

@@ -28,10 +28,6 @@ func registrations() []registration {
 		{groupProtect, newSlotCommand},
 		{groupRestore, newFetchCommand},
 		{groupInspect, newListCommand},
-		{groupProtect, newCheckCommand},
-		{groupProtect, newReceiveCommand},
-		{groupProtect, newSlotCommand},
-		{groupInspect, newStatusCommand},
 		{groupInspect, newVersionCommand},
 	}
 }
@@ -101,6 +97,7 @@ func newRootCommand(env *environment) *cobra.Command {
 // arguments that name none of them.
 func requireSubcommand(cmd *cobra.Command) {
 	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2 // typing errors
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return cmd.Help()
