@@ -1,12 +1,16 @@
 package replication_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgproto3"
+
 	"walkeep/integration/postgres"
 	"walkeep/replication"
+	"walkeep/segment"
 )
 
 func TestSlotIsCreatedReadAndDropped(t *testing.T) {
@@ -150,6 +154,69 @@ func TestValidateSlotName(t *testing.T) {
 	for _, bad := range []string{"", "Walkeep", "a-b", "a b", `a"b`, "ä", strings.Repeat("x", 64)} {
 		if replication.ValidateSlotName(bad) == nil {
 			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestS14NewSlotKeepsWALOverSwitchAndCheckpoint(t *testing.T) {
+	forMajors(t, []int{13, 15, 18}, func(t *testing.T, major int) {
+		ctx := testContext(t)
+		s := postgres.Start(t, postgres.Options{Major: major, SegmentSizeMB: 1, Config: map[string]string{
+			"max_wal_size": "2MB", "min_wal_size": "2MB",
+		}})
+		c := mustConnect(t, s)
+		if err := c.CreateSlot(ctx, "walkeep"); err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			if _, err := s.SwitchWAL(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.MustExec(t, "CHECKPOINT")
+		slots, err := mustOpenSQL(t, s).Slots(ctx)
+		if err != nil || len(slots) != 1 || slots[0].RestartLSN == 0 || slots[0].Lost() {
+			t.Fatalf("Slots = %+v, %v", slots, err)
+		}
+		size, err := c.SegmentSize(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := size.Start(slots[0].RestartLSN)
+		receiveAt(t, c, `START_REPLICATION SLOT "walkeep" PHYSICAL `+start.String()+" TIMELINE 1", start)
+	})
+}
+
+// receiveAt starts a stream and wants its first WAL to begin at lsn.
+func receiveAt(t *testing.T, c *replication.Conn, command string, lsn segment.LSN) {
+	t.Helper()
+	socket, err := c.Hijack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
+	frontend := pgproto3.NewFrontend(socket, socket)
+	frontend.Send(&pgproto3.Query{String: command})
+	if err := frontend.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m, err := frontend.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch m := m.(type) {
+		case *pgproto3.CopyBothResponse:
+		case *pgproto3.CopyData:
+			if m.Data[0] != 'w' {
+				continue
+			}
+			if got := segment.LSN(binary.BigEndian.Uint64(m.Data[1:9])); got != lsn {
+				t.Errorf("first WAL begins at %s, want %s", got, lsn)
+			}
+			return
+		default:
+			t.Fatalf("%s: got %T %+v", command, m, m)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // repositoryTimeout bounds each call to the store.
-const repositoryTimeout = 30 * time.Second
+const repositoryTimeout = 15 * time.Second
 
 // repository tries everything that receive and restore do with the store, on one object of its own, and looks
 // for the clusters that are in it.

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"walkeep/integration/poll"
 	"walkeep/integration/postgres"
 	"walkeep/replication"
 	"walkeep/storage"
@@ -44,6 +43,20 @@ func checkBoth(t *testing.T, dsn string, store storage.Store) checkReport {
 	}
 	c := &checker{config: cfg, slot: "walkeep", repo: "s3://backup/prod", sample: 20 * time.Millisecond}
 	return c.run(checkContext(t), store, nil)
+}
+
+// runCheckCommand runs walkeep check and returns what it prints.
+func runCheckCommand(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	t.Setenv("HOME", t.TempDir())
+	var out bytes.Buffer
+	env := newEnvironment()
+	env.stdout = &out
+	cmd := newCheckCommand(env)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(checkContext(t))
+	return out.String(), err
 }
 
 // line returns the only result of an item.
@@ -209,113 +222,6 @@ func TestS52NoLineInPgHBA(t *testing.T) {
 	})
 }
 
-func TestS52WrongWALLevel(t *testing.T) {
-	checkMajors(t, []int{13, 15, 18}, func(t *testing.T, major int) {
-		s := postgres.Start(t, postgres.Options{Major: major, Config: map[string]string{
-			"wal_level": "minimal", "max_wal_senders": "0",
-		}})
-		r := checkServer(t, s.DSN())
-		applySQL(t, s, wantStatus(t, r, "wal_level", checkFail).Fix)
-		applySQL(t, s, wantStatus(t, r, "walsenders", checkFail).Fix)
-		restart(t, s)
-		if r = checkServer(t, s.DSN()); !r.OK {
-			t.Error(reportText(t, r))
-		}
-		wantStatus(t, r, "wal_level", checkOK)
-	})
-}
-
-func TestS52NoFreeWalsenderOrSlot(t *testing.T) {
-	checkMajors(t, []int{13, 15, 18}, func(t *testing.T, major int) {
-		ctx := checkContext(t)
-		s := postgres.Start(t, postgres.Options{Major: major, Config: map[string]string{
-			"max_wal_senders": "1", "max_replication_slots": "1",
-		}})
-		s.MustExec(t, "SELECT pg_create_physical_replication_slot('another')")
-		r := checkServer(t, s.DSN())
-		one := wantStatus(t, r, "walsenders", checkWarn)
-		slots := wantStatus(t, r, "slots", checkFail)
-		if !strings.Contains(slots.Fix, "another") {
-			t.Errorf("slots: %+v", slots)
-		}
-		cfg, err := replication.ParseDSN(s.DSN())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var conn *replication.Conn
-		// The walsender of the check may still be leaving.
-		err = poll.Until(ctx, "a free walsender", func(ctx context.Context) (bool, error) {
-			conn, err = replication.Connect(ctx, cfg, cfg.Hosts()[0])
-			if replication.Classify(err) == replication.ClassLimits {
-				return false, nil
-			}
-			return err == nil, err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		full := wantStatus(t, checkServer(t, s.DSN()), "walsenders", checkFail)
-		if err := conn.Close(ctx); err != nil {
-			t.Error(err)
-		}
-		for _, fix := range []string{one.Fix, full.Fix, slots.Fix} {
-			applySQL(t, s, fix)
-		}
-		restart(t, s)
-		r = checkServer(t, s.DSN())
-		wantStatus(t, r, "walsenders", checkOK)
-		wantStatus(t, r, "slots", checkOK)
-	})
-}
-
-func TestS52DangerousSettings(t *testing.T) {
-	config := map[string]string{
-		"wal_sender_timeout": "0", "idle_replication_slot_timeout": "1h", "synchronous_standby_names": "walkeep",
-		"synchronized_standby_slots": "walkeep", "max_slot_wal_keep_size": "-1", "synchronous_commit": "local",
-	}
-	s := postgres.Start(t, postgres.Options{Major: 18, Config: config})
-	r := checkServer(t, s.DSN())
-	for _, item := range []string{"sender_timeout", "idle_slot", "slot_limit", "fsync"} {
-		applySQL(t, s, wantStatus(t, r, item, checkWarn).Fix)
-	}
-	wantStatus(t, r, "synchronous", checkWarn)
-	wantStatus(t, r, "logical_failover", checkWarn)
-	if !r.OK {
-		t.Errorf("warnings fail:%s", reportText(t, r))
-	}
-	r = checkServer(t, s.DSN())
-	wantStatus(t, r, "sender_timeout", checkOK)
-	wantStatus(t, r, "slot_limit", checkOK)
-	for _, result := range r.Items {
-		if result.Item == "idle_slot" || result.Item == "fsync" {
-			t.Errorf("still there: %+v", result)
-		}
-	}
-}
-
-func TestCheckTellsWhoHoldsTheSlotAndWhenItIsLost(t *testing.T) {
-	checkMajors(t, []int{13, 15, 18}, func(t *testing.T, major int) {
-		ctx := checkContext(t)
-		s := postgres.Start(t, postgres.Options{Major: major, SegmentSizeMB: 1, Config: map[string]string{
-			"max_slot_wal_keep_size": "1MB", "max_wal_size": "2MB", "min_wal_size": "2MB",
-		}})
-		s.MustExec(t, "SELECT pg_create_physical_replication_slot('walkeep', true)")
-		if slot := wantStatus(t, checkServer(t, s.DSN()), "slot", checkOK); !strings.Contains(slot.Detail, "nobody uses it") {
-			t.Errorf("slot: %+v", slot)
-		}
-		for range 6 {
-			if _, err := s.SwitchWAL(ctx); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s.MustExec(t, "CHECKPOINT")
-		r := checkServer(t, s.DSN())
-		if slot := wantStatus(t, r, "slot", checkFail); !strings.Contains(slot.Fix, "walkeep slot drop") || r.OK {
-			t.Errorf("slot: %+v", slot)
-		}
-	})
-}
-
 func TestCheckReadsOneSlotWithoutSQL(t *testing.T) {
 	f := serverFacts{slot: "walkeep", slotsKnown: true, slots: []replication.SlotInfo{{Name: "walkeep", Type: "physical", RestartLSN: 1 << 24}}}
 	if got := f.slotState(); len(got) != 1 || got[0].Status != checkOK || strings.Contains(got[0].Detail, " B") {
@@ -328,81 +234,14 @@ func TestCheckReadsOneSlotWithoutSQL(t *testing.T) {
 	}
 }
 
-func TestS52StoreWithoutPermissions(t *testing.T) {
-	s := postgres.Start(t, postgres.Options{Fsync: true})
-	denied := func(op string) storage.Store {
-		f := storagetest.NewFaulty(storagetest.NewMemory())
-		f.Fail(storagetest.Fault{Op: op, Times: -1, Err: fmt.Errorf("%w: 403", storage.ErrDenied)})
-		return f
-	}
-	for _, test := range []struct {
-		op, item, fix string
-		status        checkStatus
-	}{
-		{storage.OpPut, "repository_put", "allow s3:PutObject on arn:aws:s3:::backup/prod/*", checkFail},
-		{storage.OpList, "repository_list", "allow s3:ListBucket on arn:aws:s3:::backup to", checkFail},
-		{storage.OpDelete, "repository_delete", "allow s3:DeleteObject on arn:aws:s3:::backup/prod/*", checkWarn},
-	} {
-		r := checkBoth(t, s.DSN(), denied(test.op))
-		if got := wantStatus(t, r, test.item, test.status); !strings.Contains(got.Fix, test.fix) {
-			t.Errorf("%s: %+v, want fix %q", test.op, got, test.fix)
-		}
-		if r.OK != (test.status != checkFail) {
-			t.Errorf("%s: OK = %v", test.op, r.OK)
-		}
-	}
-	// A store that answers 403 for what isn't there, for want of s3:ListBucket.
-	if got := wantStatus(t, checkBoth(t, s.DSN(), denied(storage.OpGet)), "repository_list", checkFail); !strings.Contains(got.Fix, "s3:ListBucket") {
-		t.Errorf("get: %+v", got)
-	}
-}
-
-// forgetful is a store that ignores If-None-Match.
-type forgetful struct{ *storagetest.Memory }
-
-func (f forgetful) Put(ctx context.Context, key string, data []byte) error {
-	return f.Overwrite(ctx, key, data)
-}
-
-func TestS61StoreWithoutConditionalWrites(t *testing.T) {
-	ctx := checkContext(t)
-	c := &checker{repo: "s3://backup", sample: time.Millisecond}
-	find := func() checkResult {
-		memory := storagetest.NewMemory()
-		r := newCheckReport(c.repository(ctx, forgetful{memory}, map[uint64]bool{1: true}))
-		if keys := memory.Keys(); len(keys) != 0 {
-			t.Errorf("left behind: %v", keys)
-		}
-		return line(t, r, "repository_once")
-	}
-	if got := find(); got.Status != checkFail || !strings.Contains(got.Fix, "--single-writer") {
-		t.Errorf("%+v", got)
-	}
-	c.singleWriter = true
-	if got := find(); got.Status != checkWarn {
-		t.Errorf("with --single-writer: %+v", got)
-	}
-}
-
 func TestCheckCommandPrintsAndFails(t *testing.T) {
 	s := postgres.Start(t, postgres.Options{})
-	t.Setenv("HOME", t.TempDir())
-	execute := func(args ...string) (string, error) {
-		var out bytes.Buffer
-		env := newEnvironment()
-		env.stdout = &out
-		cmd := newCheckCommand(env)
-		cmd.SilenceErrors, cmd.SilenceUsage = true, true
-		cmd.SetArgs(args)
-		err := cmd.ExecuteContext(checkContext(t))
-		return out.String(), err
-	}
 	repo := "file://" + t.TempDir() + "/repo"
-	text, err := execute("--repo", repo, "--primary", s.DSN())
+	text, err := runCheckCommand(t, "--repo", repo, "--primary", s.DSN())
 	if err != nil || !strings.Contains(text, "ok    connect") || !strings.Contains(text, "warn  slot_limit") {
 		t.Errorf("%v\n%s", err, text)
 	}
-	text, err = execute("--repo", repo, "--primary", strings.Replace(s.DSN(), "user=postgres", "user=nobody", 1), "--json")
+	text, err = runCheckCommand(t, "--repo", repo, "--primary", strings.Replace(s.DSN(), "user=postgres", "user=nobody", 1), "--json")
 	if !errors.Is(err, errReported) {
 		t.Errorf("error = %v", err)
 	}
@@ -411,10 +250,10 @@ func TestCheckCommandPrintsAndFails(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 	var usage *usageError
-	if _, err = execute("--repo", repo, "--primary", "host=a target_session_attrs=primary"); !errors.As(err, &usage) {
+	if _, err = runCheckCommand(t, "--repo", repo, "--primary", "host=a target_session_attrs=primary"); !errors.As(err, &usage) {
 		t.Errorf("error = %v", err)
 	}
-	if _, err = execute("--repo", repo, "--slot", "No"); !errors.As(err, &usage) {
+	if _, err = runCheckCommand(t, "--repo", repo, "--slot", "No"); !errors.As(err, &usage) {
 		t.Errorf("error = %v", err)
 	}
 }
