@@ -70,8 +70,11 @@ func findSlot(ctx context.Context, cfg *replication.Config, host replication.Hos
 	if sqlErr != nil {
 		var err error
 		slots, err = slotByReplication(ctx, cfg, host, name)
+		if errors.Is(err, replication.ErrUnsupported) {
+			return nil, sqlErr // before 15 there is no other way
+		}
 		if err != nil {
-			return nil, errors.Join(sqlErr, err)
+			return nil, err
 		}
 	}
 	for i := range slots {

@@ -109,3 +109,10 @@ func holdSlot(ctx context.Context, t *testing.T, s *postgres.Server, name string
 		t.Fatalf("START_REPLICATION answers %q, %v", answer, err)
 	}
 }
+
+func TestSlotDropSaysOnceWhatIsWrong(t *testing.T) {
+	_, err := runSlot(t, "drop", "--primary", "host=127.0.0.1 port=1 user=x sslmode=disable")
+	if err == nil || strings.Count(err.Error(), "connection refused") != 1 {
+		t.Errorf("error = %v", err)
+	}
+}
