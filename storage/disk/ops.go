@@ -11,7 +11,7 @@ import (
 	"walkeep/storage"
 )
 
-// fileOps are the steps of a Put and of a Delete, as functions so that tests can let each of them fail.
+// fileOps are the steps of a call, as functions so that tests can count them and let each of them fail.
 type fileOps struct {
 	create func(path string) (*os.File, error) // exclusively, for writing
 	write  func(f *os.File, data []byte) (int, error)
@@ -20,6 +20,7 @@ type fileOps struct {
 	mkdir  func(path string) error
 	remove func(path string) error // a file
 	rmdir  func(path string) error // an empty folder
+	read   func(path string) ([]os.DirEntry, error)
 }
 
 func osOps() fileOps {
@@ -33,6 +34,7 @@ func osOps() fileOps {
 		mkdir:  func(path string) error { return os.Mkdir(path, dirMode) },
 		remove: unlink,
 		rmdir:  func(path string) error { return pathError("rmdir", path, syscall.Rmdir(path)) },
+		read:   os.ReadDir,
 	}
 }
 

@@ -3,22 +3,18 @@ package s3
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
-
-// renewEvery keeps a store that knows no credentials of ours from making us look for them all the time.
-const renewEvery = time.Second
 
 // credentials are those of the SDK's chain, which caches and refreshes them by their expiry. When the store
 // refuses them all the same, the chain is built anew: files that were rotated are read again.
 type credentials struct {
 	load func(context.Context) (aws.CredentialsProvider, error)
 
-	mu      sync.Mutex
-	current aws.CredentialsProvider
-	renewed time.Time
+	mu         sync.Mutex
+	current    aws.CredentialsProvider
+	generation int // how often current was replaced
 }
 
 func newCredentials(cfg *Config, current aws.CredentialsProvider) *credentials {
@@ -29,31 +25,43 @@ func newCredentials(cfg *Config, current aws.CredentialsProvider) *credentials {
 	}}
 }
 
+func (c *credentials) get() (aws.CredentialsProvider, int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current, c.generation
+}
+
 // Retrieve returns the chain's credentials.
 func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	c.mu.Lock()
-	current := c.current
-	c.mu.Unlock()
+	current, _ := c.get()
 	if current == nil {
 		return aws.Credentials{}, errNoCredentials
 	}
 	return current.Retrieve(ctx)
 }
 
-// renew makes the next Retrieve look everywhere again, and reports whether trying again makes sense.
-func (c *credentials) renew(ctx context.Context) bool {
-	c.mu.Lock()
-	recent := time.Since(c.renewed) < renewEvery
-	c.mu.Unlock()
-	if recent {
-		return true // another call has just done it
+// renew replaces the chain of the given generation, which the store refused, and reports whether there are
+// other credentials now than then.
+func (c *credentials) renew(ctx context.Context, refused int) bool {
+	old, generation := c.get()
+	if generation != refused {
+		return true // another call has done it
 	}
 	fresh, err := c.load(ctx)
-	if err != nil {
+	if err != nil || fresh == nil || old == nil {
+		return false
+	}
+	oldValue, oldErr := old.Retrieve(ctx)
+	freshValue, err := fresh.Retrieve(ctx)
+	if err != nil || oldErr == nil && oldValue.AccessKeyID == freshValue.AccessKeyID &&
+		oldValue.SecretAccessKey == freshValue.SecretAccessKey && oldValue.SessionToken == freshValue.SessionToken {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.current, c.renewed = fresh, time.Now()
+	if c.generation == refused {
+		c.current = fresh
+		c.generation++
+	}
 	return true
 }

@@ -52,7 +52,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	client := loaded.HTTPClient
 	if b, ok := client.(*awshttp.BuildableClient); ok {
-		client = b.Freeze()
+		client = b.WithTimeout(0).Freeze()
 	}
 	s := &Store{cfg: cfg, checksum: cfg.Checksum, creds: newCredentials(&cfg, loaded.Credentials)}
 	s.http, _ = client.(*http.Client)
@@ -195,14 +195,25 @@ func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
 	return true, nil
 }
 
+// maxRenewals bounds how often in a row a call looks for new credentials.
+const maxRenewals = 3
+
 // call runs one request under a watchdog and names its error. A request refused for its credentials is sent
-// once more with credentials looked up anew: those that were cached may have been rotated.
+// again if there are new ones: those that were cached may have been rotated.
 func (s *Store) call(ctx context.Context, do func(context.Context, *watchdog) error) error {
-	err := s.once(ctx, do)
-	if isBadCredentials(err) && ctx.Err() == nil && s.creds.renew(ctx) {
-		err = s.once(ctx, do)
+	for renewals := 0; ; renewals++ {
+		_, generation := s.creds.get()
+		err := s.once(ctx, do)
+		if !isBadCredentials(err) || renewals == maxRenewals || !s.renew(ctx, generation) {
+			return s.classify(err)
+		}
 	}
-	return s.classify(err)
+}
+
+func (s *Store) renew(ctx context.Context, refused int) bool {
+	ctx, dog := watch(ctx, s.cfg.Timeout)
+	defer dog.stop()
+	return s.creds.renew(ctx, refused)
 }
 
 func (s *Store) once(ctx context.Context, do func(context.Context, *watchdog) error) error {

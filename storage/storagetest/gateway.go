@@ -82,7 +82,7 @@ func (g *Gateway) Start() {
 		"--keep-alive", "--quiet", "--health", "/health",
 	}, g.args...)
 	args = append(args, "posix", "--versioning-dir", filepath.Join(g.Dir, "versions"), filepath.Join(g.Dir, "buckets"))
-	cmd := exec.Command(gatewayBinary(g.t), args...)
+	cmd := exec.Command(GatewayBinary(g.t), args...)
 	cmd.Dir = g.Dir
 	cmd.Stdout, cmd.Stderr = g.log, g.log
 	// The server must not outlive a test binary that is killed.
@@ -165,7 +165,8 @@ func (g *Gateway) end(sig os.Signal) {
 // Log is what the server has printed so far.
 func (g *Gateway) Log() string { return g.log.String() }
 
-func gatewayBinary(t testing.TB) string {
+// GatewayBinary is the path of the server, which is its own admin tool too.
+func GatewayBinary(t testing.TB) string {
 	t.Helper()
 	path := os.Getenv("WALKEEP_VERSITYGW")
 	if path == "" {
