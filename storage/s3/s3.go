@@ -176,25 +176,6 @@ func (s *Store) get(ctx context.Context, key string, dst []byte, dog *watchdog) 
 	return dst, nil
 }
 
-// Exists asks with HEAD. A bucket that is missing can't be told from a missing object by it: then the Put
-// that follows fails.
-func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
-	if err := storage.ValidateKey(key); err != nil {
-		return false, err
-	}
-	err := s.call(ctx, func(ctx context.Context, _ *watchdog) error {
-		_, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.cfg.Bucket, Key: aws.String(s.fullKey(key))})
-		return err
-	})
-	if status(err) == http.StatusNotFound {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("head %s: %w", key, err)
-	}
-	return true, nil
-}
-
 // maxRenewals bounds how often in a row a call looks for new credentials.
 const maxRenewals = 3
 
