@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -110,17 +111,20 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The default disposition is back a moment after the context is done: be insistent.
+	// The default disposition is back a moment after the context is done: be insistent, but leave the dying
+	// process the time to die.
 	rest := make(chan struct{})
 	go func() {
 		defer close(rest)
 		io.Copy(io.Discard, stdout) //nolint:errcheck // it ends with the process
 	}()
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
 	for ended := false; !ended; {
 		select {
 		case <-rest:
 			ended = true
-		default:
+		case <-again.C:
 			cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended
 		}
 	}

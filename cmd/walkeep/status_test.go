@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -138,38 +139,67 @@ func (w lineWriter) Write(p []byte) (int, error) {
 // A receiver that goes away while it is watched is shown as away, and seen again when it is back; the last
 // look makes the exit code.
 func TestStatusWatch(t *testing.T) {
-	state := make(chan http.Handler, 1)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		(<-state).ServeHTTP(w, r)
-	}))
-	defer server.Close()
-	defer http.DefaultClient.CloseIdleConnections()
+	type look struct {
+		handler http.Handler
+		want    string
+	}
 	handler := func(s dashboard.Status) http.Handler {
 		return dashboard.NewHandler(func() dashboard.Status { return s }, dashboard.HandlerOptions{})
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	stdout := make(lineWriter)
-	env := testEnvironment(stdout, stdout, nil)
-	code := make(chan exitCode)
-	go func() { code <- run(ctx, env, []string{"status", "--watch", "--url", server.URL}) }()
-	for _, step := range []struct {
-		handler http.Handler
-		want    string
+	good := look{handler(goodStatus()), "2026-11-24T02:13:07Z  streaming  Protected up to 0.6 s ago\n"}
+	gap := look{
+		handler(gapStatus()),
+		"  gap  WAL is missing, unhealthy: WAL from 49/F0000000 to 4A/10000000 is missing (lost)\n",
+	}
+	away := look{http.NotFoundHandler(), "answers 404 Not Found\n"}
+	for _, test := range []struct {
+		looks []look
+		code  exitCode
 	}{
-		{handler(goodStatus()), "2026-11-24T02:13:07Z  streaming  Protected up to 0.6 s ago\n"},
-		{http.NotFoundHandler(), "answers 404 Not Found\n"},
-		{handler(gapStatus()), "  gap  WAL is missing, unhealthy: WAL from 49/F0000000 to 4A/10000000 is missing (lost)\n"},
+		{[]look{good, away, gap}, exitFailure},
+		{[]look{gap, good}, exitOK},
+		{[]look{good, away}, exitFailure},
 	} {
-		state <- step.handler
-		if got := <-stdout; !strings.HasSuffix(got, step.want) {
-			t.Errorf("got %q, want ...%q", got, step.want)
+		watch := startWatch(t)
+		for _, l := range test.looks {
+			watch.answers <- l.handler
+			if got := <-watch.stdout; !strings.HasSuffix(got, l.want) {
+				t.Errorf("got %q, want ...%q", got, l.want)
+			}
+		}
+		if got := watch.stop(); got != test.code {
+			t.Errorf("exit %d, want %d", got, test.code)
 		}
 	}
-	cancel()
-	if got := <-code; got != exitFailure {
-		t.Errorf("exit %d, want 1", got)
+}
+
+// A watching is a running "status --watch" whose receiver's answers the test gives one by one.
+type watching struct {
+	answers chan http.Handler
+	stdout  lineWriter
+	stop    func() exitCode
+}
+
+func startWatch(t *testing.T) watching {
+	w := watching{answers: make(chan http.Handler, 1), stdout: make(lineWriter)}
+	ctx, cancel := context.WithCancel(t.Context())
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		select {
+		case h := <-w.answers:
+			h.ServeHTTP(rw, r)
+		case <-ctx.Done():
+		}
+	}))
+	env := testEnvironment(w.stdout, io.Discard, nil)
+	code := make(chan exitCode, 1)
+	go func() { code <- run(ctx, env, []string{"status", "--watch", "--url", server.URL}) }()
+	w.stop = func() exitCode {
+		cancel()
+		defer server.Close()
+		defer http.DefaultClient.CloseIdleConnections()
+		return <-code
 	}
+	return w
 }
 
 func TestRedrawKeepsTheHeadline(t *testing.T) {
