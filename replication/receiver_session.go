@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sync/errgroup"
 
 	"walkeep/catalog"
@@ -183,6 +184,7 @@ func (r *Receiver) prepare(ctx context.Context, conn *Conn, sys System) (*Stream
 		progress: newProgress(start, &r.state.ends), window: newWindow(),
 		chunks:  make(chan chunk, 64),
 		reader:  r.recordReader(ctx, start),
+		hash:    xxhash.New(),
 		damaged: r.archiveDamaged,
 	}
 	s.setSynchronous(options.Synchronous)

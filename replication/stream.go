@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sync/errgroup"
 
 	"walkeep/catalog"
@@ -76,6 +77,7 @@ type Stream struct {
 	window      *window
 	synchronous atomic.Bool
 	reader      *record.Reader
+	hash        *xxhash.Digest // of the current segment, as far as it is checked
 	unchecked   uint64         // what reader had not checked when it was last asked
 	boundary    *record.Reader // as reader was at the end of the last segment handed over
 	// damaged records that a segment is archived, up to end, although a record in it is bad.

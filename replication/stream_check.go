@@ -19,6 +19,7 @@ func (s *Stream) check(ctx context.Context) error {
 			return nil
 		}
 		err := s.walk(c.buf.Bytes[c.from:c.to])
+		_, _ = s.hash.Write(c.buf.Bytes[c.from:c.to]) // while the bytes are in the cache; it never fails
 		if damage := (*record.DamageError)(nil); errors.As(err, &damage) && damage.LSN == s.options.Damage {
 			err = s.damaged(ctx, damage, c.name.End())
 			s.reader = nil // the rest of this segment goes unchecked
@@ -66,6 +67,7 @@ func (s *Stream) checked(c chunk) {
 			s.reader = record.NewReader(s.catalog.SystemID(), s.timeline, s.size, c.name.End())
 		}
 		s.boundary = s.reader.Clone()
-		s.lane.Segment(c.name, c.buf)
+		s.lane.Segment(c.name, c.buf, s.hash.Sum64())
+		s.hash.Reset()
 	}
 }

@@ -60,13 +60,14 @@ func (l *Lane) Begin(start segment.LSN) *Watermark {
 	return l.mark
 }
 
-// Segment hands over a full and checked segment: one ownership of buf goes with it. Segments must come in order.
-func (l *Lane) Segment(name segment.Name, buf *Buffer) {
+// Segment hands over a full and checked segment with the XXH64 of its bytes: one ownership of buf goes with it. Segments
+// must come in order.
+func (l *Lane) Segment(name segment.Name, buf *Buffer, hash uint64) {
 	l.mu.Lock()
 	l.next = name.End()
 	l.pending[name.Start()] = struct{}{}
 	l.mu.Unlock()
-	l.uploader.jobs <- job{lane: l, name: name, buf: buf}
+	l.uploader.jobs <- job{lane: l, name: name, buf: buf, hash: hash}
 }
 
 // Linked notes that a segment has, or may have, a tail, which is deleted when the segment is durable.

@@ -82,6 +82,7 @@ type job struct {
 	lane *Lane
 	name segment.Name
 	buf  *Buffer
+	hash uint64 // XXH64 of buf
 }
 
 // drop is a tail whose segment is durable.
@@ -165,7 +166,10 @@ func (u *Uploader) compress(ctx context.Context, puts *sync.WaitGroup) error {
 			j.buf.Release()
 			return nil // ctx has ended
 		}
-		statement := segment.NewStatement(u.catalog.SystemID(), j.lane.lineage, j.name.Start(), j.buf.Bytes)
+		statement := segment.Statement{
+			SystemID: u.catalog.SystemID(), Lineage: j.lane.lineage,
+			From: j.name.Start(), To: j.name.End(), Hash: j.hash,
+		}
 		object, err := encoder.Encode(b.empty(), statement, j.buf.Bytes)
 		j.buf.Release()
 		if err != nil {
