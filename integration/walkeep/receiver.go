@@ -154,3 +154,11 @@ func (r *Receiver) Get(ctx context.Context, path string) (code int, body []byte,
 	body, err = io.ReadAll(resp.Body)
 	return resp.StatusCode, body, err
 }
+
+// State is what the operating system says of it once it has exited: CPU time, peak memory. Nil before.
+func (r *Receiver) State() *os.ProcessState {
+	if r.Running() {
+		return nil
+	}
+	return r.cmd.ProcessState
+}
