@@ -47,11 +47,15 @@ func (s Status) headline() string {
 		return "WAL is missing"
 	case s.DurableLSN == "":
 		return "Not protected yet"
+	case !s.LagKnown && s.LagKnownAt.IsZero():
+		return "Protection not known yet"
 	default:
 		return "Protected up to " + s.storedUntil()
 	}
 }
 
+// storedUntil says how old the newest moment is of which all WAL is known to be stored. Of a silent server
+// that is when it was last heard of, or before.
 func (s Status) storedUntil() string {
 	switch {
 	case s.LagKnown && s.LagBytes == 0:
@@ -59,7 +63,7 @@ func (s Status) storedUntil() string {
 	case s.LagKnown:
 		return formatSeconds(s.LagSeconds) + " ago"
 	default:
-		return formatSeconds(s.LagSeconds) + " ago, or longer"
+		return formatSeconds(max(s.LagSeconds, s.since(s.LagKnownAt).Seconds())) + " ago, unknown since"
 	}
 }
 

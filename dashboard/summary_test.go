@@ -19,9 +19,16 @@ func TestSummarize(t *testing.T) {
 			Summary{Good, "Protected up to now", "Streaming. All the server has flushed is stored.", "", ""},
 		},
 		{
-			"lag unknown", func(s *Status) { s.LagKnown, s.LagSeconds, s.LagBytes = false, 12, 0 },
-			Summary{Warn, "Protected up to 12 s ago, or longer", "Streaming, but the server is silent.", "", ""},
+			"lag unknown", func(s *Status) { s.LagKnown, s.LagKnownAt, s.LagBytes, s.LagSeconds = false, ago(12*time.Second), 0, 0 },
+			Summary{Warn, "Protected up to 12 s ago, unknown since", "Streaming, but the server is silent.", "", ""},
 		},
+		{
+			"lag older than the silence", func(s *Status) { s.LagKnown, s.LagKnownAt, s.LagSeconds = false, ago(12*time.Second), 40 },
+			Summary{Warn, "Protected up to 40 s ago, unknown since", "Streaming, but the server is silent.", "", ""},
+		},
+		{"started, frontier known, server not", func(s *Status) {
+			s.State, s.StateSince, s.StartedAt, s.LagKnown, s.LagKnownAt = Connecting, ago(0), ago(0), false, Time{}
+		}, Summary{Warn, "Protection not known yet", "Connecting to the server.", "", ""}},
 		{
 			"before the first byte", func(s *Status) { s.State, s.StateSince, s.DurableLSN = Connecting, ago(0), "" },
 			Summary{Warn, "Not protected yet", "Connecting to the server.", "", ""},
