@@ -59,6 +59,7 @@ type receiverState struct {
 	started   time.Time
 	status    Status // all that is not asked of the stream
 	stream    *Stream
+	mark      *uploader.Watermark // of the running stream or, while there is none, of the last one
 	uploads   *uploader.Uploader
 	catalog   *catalog.Catalog
 	attached  chan struct{} // a stream has begun; capacity 1
@@ -108,7 +109,7 @@ func (s *receiverState) attach(stream *Stream) {
 	s.set(StateStreaming, "")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stream = stream
+	s.stream, s.mark = stream, stream.mark
 	select {
 	case s.attached <- struct{}{}:
 	default:
@@ -150,12 +151,15 @@ func (s *receiverState) setSlot(info SlotInfo, seen bool) {
 
 // fill asks the running stream for its positions. Called with mu held.
 func (s *receiverState) fill(status *Status) {
+	if s.mark == nil {
+		return
+	}
+	durable := s.mark.LSN() // segments go on becoming durable when the stream has ended
+	status.Durable = durable
 	if s.stream == nil {
 		return
 	}
-	durable := s.stream.mark.LSN()
 	status.CommitsAtRisk, status.OldestAtRisk = s.stream.progress.atRisk(durable)
-	status.Durable = durable
 	p := s.stream.progress
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -105,8 +105,6 @@ func (p *progress) since(pos segment.LSN) (at time.Time, ok bool) {
 func (p *progress) atRisk(durable segment.LSN) (commits uint64, oldest time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.arrivals.drop(durable)
-	p.ends.drop(durable)
 	if m, ok := p.arrivals.behind(durable); ok {
 		commits = p.commitsChecked - m.commits
 	}

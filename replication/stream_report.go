@@ -50,9 +50,7 @@ func (s *Stream) report(ctx context.Context) error {
 		case <-s.progress.wake:
 		case <-moved:
 			s.window.kick()
-			if err := pause(ctx, statusSpacing); err != nil {
-				return nil
-			}
+			s.pace(ctx)
 		case <-s.progress.leaving:
 			return s.lastStatus()
 		case <-ctx.Done():
@@ -61,12 +59,18 @@ func (s *Stream) report(ctx context.Context) error {
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+// pace keeps statuses that follow each other at once from being more than one per statusSpacing; one that comes after a
+// while is not delayed, for commits may wait for it.
+func (s *Stream) pace(ctx context.Context) {
+	s.progress.mu.Lock()
+	wait := statusSpacing - time.Since(s.progress.sentAt)
+	s.progress.mu.Unlock()
+	if wait <= 0 {
+		return
+	}
 	select {
-	case <-time.After(d):
-		return nil
+	case <-time.After(wait):
 	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -75,6 +79,8 @@ func (s *Stream) sendDue(now time.Time, interval time.Duration) (next time.Time,
 	p, durable := s.progress, s.mark.LSN()
 	p.mu.Lock()
 	ack := max(min(durable, p.r), p.acked)
+	p.arrivals.drop(durable)
+	p.ends.drop(durable)
 	exact := durable >= p.r
 	if exact {
 		p.holdSince = time.Time{}

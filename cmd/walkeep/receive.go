@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -146,5 +145,3 @@ func parseSystemID(cmd *cobra.Command, s string) (uint64, error) {
 	}
 	return id, nil
 }
-
-var _ slog.Handler
