@@ -75,7 +75,12 @@ func (g *bucket) next() (repo string, env []string) {
 // receive starts the receiver as its own process, so that what it costs can be read.
 func receive(b *testing.B, s *postgres.Server, repo, slot string, env []string, args ...string) *walkeep.Receiver {
 	b.Helper()
-	return walkeep.Receive(b, walkeep.ReceiveOptions{Repo: repo, DSN: s.DSN(), Slot: slot, Env: env, Args: args})
+	return receiveFrom(b, s.DSN(), repo, slot, env, args...)
+}
+
+func receiveFrom(b *testing.B, dsn, repo, slot string, env []string, args ...string) *walkeep.Receiver {
+	b.Helper()
+	return walkeep.Receive(b, walkeep.ReceiveOptions{Repo: repo, DSN: dsn, Slot: slot, Env: env, Args: args})
 }
 
 const debian15 = "/usr/lib/postgresql/15/bin/"
