@@ -184,12 +184,8 @@ const maxWarmUp segment.Size = 64 << 20
 // lost is called when the server no longer has the segment that the stream was to begin with: the range up to the first
 // one it has becomes a Gap, and streaming goes on there.
 func (r *Receiver) lost(ctx context.Context, s *Stream) error {
-	select {
-	case <-s.lane.Idle(): // what was received is durable
-	case <-s.lane.Failed():
-		return s.lane.Err()
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := s.lane.WaitIdle(ctx); err != nil { // what was received is durable
+		return err
 	}
 	from := max(s.mark.LSN(), s.start)
 	if frontier, ok, err := r.catalog.Frontier(ctx, s.lane.Lineage()); err != nil {

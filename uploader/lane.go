@@ -1,8 +1,10 @@
 package uploader
 
 import (
+	"context"
 	"sync"
 
+	"walkeep/catalog"
 	"walkeep/segment"
 )
 
@@ -19,7 +21,7 @@ type Lane struct {
 	mark    *Watermark
 	err     error
 	failed  chan struct{} // closed when err is set
-	idle    chan struct{} // closed and replaced when pending becomes empty
+	settled chan struct{} // closed and replaced when a segment leaves pending
 }
 
 // Lane opens the way for a lineage.
@@ -27,7 +29,7 @@ func (u *Uploader) Lane(lineage segment.Lineage) *Lane {
 	return &Lane{
 		uploader: u, lineage: lineage,
 		pending: map[segment.LSN]struct{}{}, linked: map[segment.LSN]struct{}{},
-		failed: make(chan struct{}), idle: make(chan struct{}),
+		failed: make(chan struct{}), settled: make(chan struct{}),
 	}
 }
 
@@ -85,23 +87,44 @@ func (l *Lane) stored(name segment.Name) (dropTail bool) {
 	_, dropTail = l.linked[name.Start()]
 	delete(l.linked, name.Start())
 	l.mark.Durable(name.Start(), name.End())
-	if len(l.pending) == 0 {
-		close(l.idle)
-		l.idle = make(chan struct{})
-	}
+	close(l.settled)
+	l.settled = make(chan struct{})
 	return dropTail
 }
 
-// Idle returns a channel that is closed when nothing handed over is waiting to become durable.
-func (l *Lane) Idle() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.pending) == 0 {
-		done := make(chan struct{})
-		close(done)
-		return done
+// WaitIdle waits until nothing handed over is waiting to become durable. It returns Err if the lane has failed.
+func (l *Lane) WaitIdle(ctx context.Context) error {
+	return l.wait(ctx, func() bool { return len(l.pending) == 0 })
+}
+
+// waitNear waits until fewer than catalog.MaxAhead segments lie between name and the first one that is not durable: a
+// Put that hangs must not be overtaken so far that the search for the Frontier begins behind it.
+func (l *Lane) waitNear(ctx context.Context, name segment.Name) error {
+	return l.wait(ctx, func() bool {
+		first := name.Start()
+		for lsn := range l.pending {
+			first = min(first, lsn)
+		}
+		return name.Number-name.Size.Number(first) < catalog.MaxAhead
+	})
+}
+
+// wait waits until reached, which is called with mu held, returns true, or the lane has failed.
+func (l *Lane) wait(ctx context.Context, reached func() bool) error {
+	for {
+		l.mu.Lock()
+		done, settled, err := reached(), l.settled, l.err
+		l.mu.Unlock()
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-settled:
+		case <-l.failed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return l.idle
 }
 
 // fail stops the lane: what it was handed can't become durable.

@@ -63,6 +63,9 @@ func (k *Linker) Put(ctx context.Context, n segment.Name, from segment.LSN, raw 
 // settle decides what ErrExists meant: an answer of ours that was lost, or somebody else.
 func (k *Linker) settle(ctx context.Context, n segment.Name, ours segment.Statement) error {
 	stored, err := k.lane.uploader.catalog.Link(ctx, n, ours)
+	if errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("%w: it has been deleted meanwhile", ErrTaken)
+	}
 	if err != nil {
 		return fmt.Errorf("compare with what is stored: %w", err)
 	}

@@ -161,6 +161,10 @@ func (u *Uploader) compress(ctx context.Context, puts *sync.WaitGroup) error {
 		case <-ctx.Done():
 			return nil
 		}
+		if err := j.lane.waitNear(ctx, j.name); err != nil {
+			j.buf.Release()
+			continue // what a failed lane was handed is dropped; the end of ctx is seen above
+		}
 		b, err := u.arena.reserve(ctx, segment.MaxEncoded(len(j.buf.Bytes)))
 		if err != nil {
 			j.buf.Release()
