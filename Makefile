@@ -51,7 +51,7 @@ lint: $(LINTERS)
 
 .PHONY: bench
 bench: deps build ## measure walkeep against its promises
-	go run ./integration/bench
+	go test -run '^$$' -bench . -benchtime 1x -timeout 2h ./integration/bench
 
 .PHONY: torture
 torture: deps ## the scenarios at full length: hours
