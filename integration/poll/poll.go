@@ -11,8 +11,8 @@ import (
 // Interval is the pause between two looks at a condition.
 const Interval = 10 * time.Millisecond
 
-// Until looks at done every Interval until it says true, returns an error, or ctx ends. The error of an
-// ended wait names what was waited for and carries done's last error-free state through what.
+// Until looks at done every Interval until it says true, returns an error, or ctx ends. The error names what was
+// waited for.
 func Until(ctx context.Context, what string, done func(context.Context) (bool, error)) error {
 	tick := time.NewTicker(Interval)
 	defer tick.Stop()
