@@ -64,6 +64,13 @@ func (k keys) begin(l segment.Lineage, from segment.LSN) Key {
 	return fmt.Sprintf("%s%016x.json", k.begins(l), uint64(from))
 }
 
+func (k keys) abandoned(l segment.Lineage) Key { return k.under("note") + l.String() + "/abandoned.json" }
+
+// acknowledged is the key of the note that an operator knows of a gap.
+func (k keys) acknowledged(g Gap) Key {
+	return fmt.Sprintf("%s%s/gap-%016x-%016x.json", k.under("note"), g.Lineage, uint64(g.From), uint64(g.To))
+}
+
 // parseLast parses what follows the prefix of a key as a number of exactly digits hexadecimal digits with
 // the given suffix.
 func parseLast(key, prefix, suffix string, digits int) (uint64, error) {
