@@ -64,7 +64,9 @@ func (k keys) begin(l segment.Lineage, from segment.LSN) Key {
 	return fmt.Sprintf("%s%016x.json", k.begins(l), uint64(from))
 }
 
-func (k keys) abandoned(l segment.Lineage) Key { return k.under("note") + l.String() + "/abandoned.json" }
+func (k keys) abandoned(l segment.Lineage) Key {
+	return k.under("note") + l.String() + "/abandoned.json"
+}
 
 // acknowledged is the key of the note that an operator knows of a gap.
 func (k keys) acknowledged(g Gap) Key {

@@ -68,6 +68,7 @@ type Receiver struct {
 	boundary   *record.Reader // state of the record walk at the end of the last segment handed over
 	damage     segment.LSN    // where the last stream met a bad record
 	throttled  bool           // all buffers were busy; connect again when half are free
+	settle     bool           // the timeline ended, or a gap was recorded: let the lane become durable and ask the repository
 	slotSeen   bool           // before 15: the slot was there when last asked
 }
 
@@ -157,6 +158,9 @@ const goodSession = 500 * time.Millisecond
 // authWait is how long we wait when the server refuses us: only a person can mend that, and every try is in its log.
 const authWait = 15 * time.Second
 
+// refusedWait is how long we wait before looking again at a server that we must not archive from, or not yet.
+const refusedWait = time.Second
+
 // decide tells what to do about the end of a session: how long to wait, or an error that ends the Receiver.
 func (r *Receiver) decide(err error, lived time.Duration, b *backoff) (time.Duration, error) {
 	if lived > goodSession {
@@ -175,7 +179,7 @@ func (r *Receiver) decide(err error, lived time.Duration, b *backoff) (time.Dura
 		return 0, &FatalError{err}
 	case errors.As(err, &end):
 		r.log.Info("timeline ended", "next", uint32(end.Next), "lsn", end.Start.String())
-		r.lane = nil
+		r.settle = true
 		return 0, nil
 	case errors.Is(err, errThrottled):
 		r.throttled = true
@@ -184,6 +188,12 @@ func (r *Receiver) decide(err error, lived time.Duration, b *backoff) (time.Dura
 		return 0, nil
 	}
 	wait := b.wait()
+	if refused := (*refusedError)(nil); errors.As(err, &refused) {
+		if r.state.set(refused.state, refused.reason) {
+			r.log.Error("not archiving from this server", "reason", refused.reason)
+		}
+		return max(wait, refusedWait), nil
+	}
 	switch class := Classify(err); {
 	case class == ClassSlotMissing:
 		r.slotSeen = false

@@ -157,14 +157,7 @@ func (r *Receiver) prepare(ctx context.Context, conn *Conn, sys System) (*Stream
 	if err := r.openCatalog(ctx, sys, size); err != nil {
 		return nil, err
 	}
-	lineage, err := r.lineage(ctx, conn, sys.Timeline)
-	if err != nil {
-		return nil, err
-	}
-	if r.lane == nil || r.lane.Lineage() != lineage || r.lane.Err() != nil {
-		r.lane, r.boundary = r.uploader.Lane(lineage), nil
-	}
-	start, err := r.start(ctx, conn, sys)
+	plan, err := r.reconcile(ctx, conn, sys)
 	if err != nil {
 		return nil, err
 	}
@@ -172,13 +165,15 @@ func (r *Receiver) prepare(ctx context.Context, conn *Conn, sys System) (*Stream
 	if err != nil {
 		return nil, err
 	}
-	standby, err := conn.InRecovery(ctx)
+	prefix, err := r.parentBytes(ctx, plan.Decision)
 	if err != nil {
 		return nil, err
 	}
-	r.state.connected(conn, sys, lineage, standby, options)
+	start, lineage := plan.Start, plan.Branch.Lineage
+	r.state.connected(conn, sys, lineage, plan.standby, options)
+	r.state.setRivals(plan.Rivals)
 	s := &Stream{
-		options: options, timeline: sys.Timeline, start: start, size: size,
+		options: options, timeline: lineage.Timeline, start: start, size: size, prefix: prefix, end: plan.end,
 		lane: r.lane, uploader: r.uploader, catalog: r.catalog,
 		mark: r.lane.Begin(start), log: r.log,
 		progress: newProgress(start, &r.state.ends), window: newWindow(),
@@ -266,38 +261,6 @@ func (r *Receiver) refuseStranger(ctx context.Context, systemID uint64) error {
 			"pg_upgrade, or the repository is meant for several, add --system-id %d", known[0].SystemID, systemID, systemID)
 	}
 	return nil
-}
-
-// lineage makes the history of the server's timeline durable before anything of the timeline is.
-func (r *Receiver) lineage(ctx context.Context, conn *Conn, t segment.Timeline) (segment.Lineage, error) {
-	if t == 1 {
-		return segment.NewLineage(1, nil)
-	}
-	content, err := conn.History(ctx, t)
-	if err != nil {
-		return segment.Lineage{}, err
-	}
-	forks, err := segment.ParseHistory(content)
-	if err != nil {
-		return segment.Lineage{}, err
-	}
-	for _, f := range forks {
-		if f.Timeline == 1 {
-			continue
-		}
-		ancestor, err := conn.History(ctx, f.Timeline)
-		if errors.Is(err, ErrNoHistory) {
-			r.log.Warn("the server no longer has the history of an ancestor", "timeline", uint32(f.Timeline))
-			continue
-		}
-		if err != nil {
-			return segment.Lineage{}, err
-		}
-		if _, err := r.catalog.PutHistory(ctx, f.Timeline, ancestor); err != nil {
-			return segment.Lineage{}, err
-		}
-	}
-	return r.catalog.PutHistory(ctx, t, content)
 }
 
 // stream runs the Stream on the connection.

@@ -12,87 +12,6 @@ import (
 	"walkeep/storage"
 )
 
-// errBehind: the server does not have WAL that is already archived.
-type errBehind struct {
-	flush, frontier segment.LSN
-}
-
-func (e *errBehind) Error() string {
-	return fmt.Sprintf("the server's WAL ends at %s, before what is archived already (%s): a standby that lags, or a server that has lost "+
-		"flushed WAL; waiting until it has caught up", e.flush, e.frontier)
-}
-
-// start makes sure of the slot and returns where to stream from: behind the segments already handed over, else the
-// beginning of the Frontier's segment, else, for a lineage never archived, what the slot keeps. Never the server's current
-// position while the repository holds anything of the lineage.
-func (r *Receiver) start(ctx context.Context, conn *Conn, sys System) (segment.LSN, error) {
-	slot, err := r.ensureSlot(ctx, conn)
-	if err != nil {
-		return 0, err
-	}
-	size, lineage := r.catalog.SegmentSize(), r.lane.Lineage()
-	if next, ok := r.lane.Next(); ok {
-		return next, behind(sys.Flush, next)
-	}
-	frontier, ok, err := r.catalog.Frontier(ctx, lineage)
-	if err != nil {
-		return 0, err
-	}
-	if ok {
-		return size.Start(frontier), behind(sys.Flush, frontier)
-	}
-	first, err := r.firstStart(ctx, lineage, slot, sys)
-	if err != nil {
-		return 0, err
-	}
-	return first, r.catalog.Begin(ctx, lineage, first, time.Now())
-}
-
-func behind(flush, frontier segment.LSN) error {
-	if flush < frontier {
-		return &errBehind{flush: flush, frontier: frontier}
-	}
-	return nil
-}
-
-// firstStart is where the archive of a lineage begins that nothing is archived of: where the timeline forked, else at what
-// the slot keeps, else, before PostgreSQL 15, where the server was before the slot was made.
-func (r *Receiver) firstStart(ctx context.Context, l segment.Lineage, slot Slot, sys System) (segment.LSN, error) {
-	size := r.catalog.SegmentSize()
-	history, err := r.catalog.History(ctx, l)
-	if err != nil {
-		return 0, err
-	}
-	forks, err := segment.ParseHistory(history.Content)
-	if err != nil {
-		return 0, err
-	}
-	if n := len(forks); n > 0 {
-		known, err := r.knows(ctx, forks[n-1].Timeline)
-		if err != nil {
-			return 0, err
-		}
-		if known {
-			return size.Start(forks[n-1].Switch), nil
-		}
-	}
-	if slot.RestartLSN != 0 {
-		return size.Start(slot.RestartLSN), nil
-	}
-	return size.Start(sys.Flush), nil
-}
-
-// knows reports whether anything of a timeline was ever archived.
-func (r *Receiver) knows(ctx context.Context, t segment.Timeline) (bool, error) {
-	lineages, err := r.catalog.Lineages(ctx, t)
-	for _, l := range lineages {
-		if _, ok, err := r.catalog.Started(ctx, l); ok || err != nil {
-			return ok, err
-		}
-	}
-	return false, err
-}
-
 // ensureSlot creates the slot if it is missing, and again if it keeps nothing any more.
 func (r *Receiver) ensureSlot(ctx context.Context, conn *Conn) (Slot, error) {
 	name := r.options.Slot
@@ -207,7 +126,7 @@ func (r *Receiver) lost(ctx context.Context, s *Stream) error {
 	if err := r.catalog.RecordGap(ctx, gap); err != nil {
 		return err
 	}
-	r.lane = nil // the next session asks for the Frontier, which is behind the gap now
+	r.settle = true // the next session asks for the Frontier, which is behind the gap now
 	r.state.addGap(gap)
 	r.log.Error("WAL is lost", "from", from.String(), "to", to.String(), "consequence", gap.String())
 	return errGapRecorded
@@ -225,10 +144,19 @@ func (r *Receiver) firstAvailable(ctx context.Context, s *Stream) (segment.LSN, 
 	if err := conn.Close(ctx); err != nil {
 		return 0, err
 	}
-	if sys.Timeline != s.timeline {
+	if sys.Timeline != s.timeline && s.end == 0 {
 		return 0, fmt.Errorf("the server is on timeline %d now: beginning again", uint32(sys.Timeline))
 	}
-	missing, there := s.size.Number(s.start), s.size.Number(sys.Flush)
+	end := sys.Flush
+	if s.end != 0 {
+		end = s.end // of a timeline that has ended: what comes behind it is another timeline's
+	}
+	missing, there := s.size.Number(s.start), s.size.Number(end)
+	if ok, err := r.available(ctx, s, s.size.Start(end)); err != nil {
+		return 0, err
+	} else if !ok && s.end != 0 {
+		return s.end, nil
+	}
 	for there > missing+1 {
 		middle := missing + (there-missing)/2
 		ok, err := r.available(ctx, s, segment.LSN(uint64(middle)*uint64(s.size)))

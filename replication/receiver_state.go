@@ -48,7 +48,8 @@ type Status struct {
 
 	Synchronous, SynchronousOnly bool
 	Gaps                         []catalog.Gap
-	Slot                         SlotInfo // zero until seen over an ordinary connection
+	Rivals                       []segment.Lineage // archived histories of the same timeline number: one must be abandoned
+	Slot                         SlotInfo          // zero until seen over an ordinary connection
 	SlotSeen                     bool
 	Uploads                      uploader.Stats
 }
@@ -129,6 +130,12 @@ func (s *receiverState) detach() {
 	if s.status.State == StateStreaming {
 		s.status.State, s.status.Since = StateConnecting, time.Now()
 	}
+}
+
+func (s *receiverState) setRivals(rivals []segment.Lineage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Rivals = rivals
 }
 
 func (s *receiverState) setGaps(gaps []catalog.Gap) {

@@ -1,10 +1,12 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
 
+	"walkeep/catalog"
 	"walkeep/segment"
 	"walkeep/segment/record"
 )
@@ -18,7 +20,10 @@ func (s *Stream) check(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		err := s.walk(c.buf.Bytes[c.from:c.to])
+		err := s.compare(c)
+		if err == nil {
+			err = s.walk(c.buf.Bytes[c.from:c.to])
+		}
 		_, _ = s.hash.Write(c.buf.Bytes[c.from:c.to]) // while the bytes are in the cache; it never fails
 		if damage := (*record.DamageError)(nil); errors.As(err, &damage) && damage.LSN == s.options.Damage {
 			err = s.damaged(ctx, damage, c.name.End())
@@ -32,6 +37,22 @@ func (s *Stream) check(ctx context.Context) error {
 		}
 		s.checked(c)
 	}
+}
+
+// compare compares the beginning of a timeline's first segment with what the parent timeline holds of it. A server that sends
+// other bytes is not of this cluster's history, whatever its history file says.
+func (s *Stream) compare(c chunk) error {
+	if c.name.Start() != s.start || c.from >= len(s.prefix) {
+		return nil
+	}
+	to := min(c.to, len(s.prefix))
+	if bytes.Equal(c.buf.Bytes[c.from:to], s.prefix[c.from:to]) {
+		return nil
+	}
+	from := s.start + segment.LSN(c.from)
+	ours := segment.NewStatement(s.catalog.SystemID(), s.lane.Lineage(), from, c.buf.Bytes[c.from:to])
+	stored := segment.NewStatement(s.catalog.SystemID(), s.lane.Lineage(), from, s.prefix[c.from:to])
+	return &catalog.ForkError{Key: "the parent timeline's segment " + c.name.String(), Stored: stored, Ours: ours}
 }
 
 // walk feeds the record reader and counts commits.

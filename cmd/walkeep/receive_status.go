@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -99,6 +100,9 @@ func dashboardStatus(s replication.Status, uploads *uploadWatch, o receiveOption
 	if d.State == dashboard.Streaming && len(d.Gaps) > 0 {
 		d.State = dashboard.Gap
 	}
+	if d.State == dashboard.Streaming && len(s.Rivals) > 0 {
+		d.State, d.Message = dashboard.Fork, rivalsText(s)
+	}
 	uploads.fill(&d.Uploads)
 	return d
 }
@@ -127,6 +131,16 @@ func lagKnown(s replication.Status, now time.Time) bool {
 		timeout = time.Minute
 	}
 	return s.State == replication.StateStreaming && now.Sub(s.Heard) < timeout*2/5
+}
+
+// rivalsText says what two histories of one timeline number mean.
+func rivalsText(s replication.Status) string {
+	text := fmt.Sprintf("timeline %d has two histories: %s is archived from this server, and the repository also holds",
+		uint32(s.Lineage.Timeline), s.Lineage)
+	for _, l := range s.Rivals {
+		text += " " + l.String()
+	}
+	return text + "; two servers were promoted: find out which one is right, and give up the other with walkeep timeline abandon"
 }
 
 func gapRanges(s replication.Status) []dashboard.GapRange {
