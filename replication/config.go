@@ -37,8 +37,8 @@ type Config struct {
 	// ConnectTimeout bounds everything up to the server's readiness, for each address of a host.
 	ConnectTimeout time.Duration
 
-	keepalive keepalive
-	hosts     []Host
+	dial  pgconn.DialFunc
+	hosts []Host
 }
 
 // A Host is one server named by a Config: with several addresses behind its name they are tried in order.
@@ -98,7 +98,7 @@ func ParseDSN(dsn string) (*Config, error) {
 	cfg := &Config{
 		ApplicationName: params.applicationName,
 		ConnectTimeout:  base.ConnectTimeout,
-		keepalive:       params.keepalive,
+		dial:            params.keepalive.dial(),
 	}
 	if cfg.ConnectTimeout <= 0 {
 		cfg.ConnectTimeout = DefaultConnectTimeout

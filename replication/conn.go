@@ -49,7 +49,7 @@ func Connect(ctx context.Context, cfg *Config, host Host) (*Conn, error) {
 func (c *Config) prepare(host *pgconn.Config) *pgconn.Config {
 	pc := host.Copy()
 	pc.ConnectTimeout = c.ConnectTimeout
-	pc.DialFunc = c.keepalive.dial()
+	pc.DialFunc = c.dial
 	pc.RuntimeParams["application_name"] = c.ApplicationName
 	pc.RuntimeParams["client_encoding"] = "UTF8"
 	return pc

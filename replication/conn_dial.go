@@ -1,10 +1,11 @@
 package replication
 
 import (
-	"context"
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // keepalive says how fast a dead peer is noticed by the kernel.
@@ -19,7 +20,7 @@ type keepalive struct {
 var defaultKeepalive = keepalive{idle: 10 * time.Second, interval: 5 * time.Second, count: 4, userTimeout: 30 * time.Second}
 
 // dial returns the function that opens sockets of this kind.
-func (k keepalive) dial() func(ctx context.Context, network, address string) (net.Conn, error) {
+func (k keepalive) dial() pgconn.DialFunc {
 	d := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: !k.disabled, Idle: k.idle, Interval: k.interval, Count: k.count,
 	}}
