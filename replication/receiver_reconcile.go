@@ -63,7 +63,7 @@ func (r *Receiver) reconcile(ctx context.Context, conn *Conn, sys System) (plan,
 	if r.lane == nil || r.lane.Lineage() != p.Branch.Lineage || r.lane.Err() != nil {
 		r.lane, r.boundary = r.uploader.Lane(p.Branch.Lineage), nil
 	} else if next, ok := r.lane.Next(); ok && next > p.Start {
-		p.Start, p.Verify = next, 0 // what was handed over is on its way
+		p.Start, p.Verify, p.Parent = next, 0, segment.Lineage{} // what was handed over is on its way
 	}
 	p.end, _ = server.current().end(p.Branch.Lineage.Timeline)
 	if limit := max(sys.Flush, p.end); p.Start > limit {

@@ -76,7 +76,8 @@ func (r *Receiver) slotInfo(ctx context.Context, host Host) (info SlotInfo, ok b
 
 // recordReader returns the record walk for a stream from start: that of the stream before, else one that has walked the
 // segment before, so that the record that crosses into start is checked too.
-func (r *Receiver) recordReader(ctx context.Context, start segment.LSN) *record.Reader {
+func (r *Receiver) recordReader(ctx context.Context, p plan) *record.Reader {
+	start := p.Start
 	if r.boundary != nil && r.boundary.Position() == start {
 		return r.boundary.Clone()
 	}
@@ -85,8 +86,11 @@ func (r *Receiver) recordReader(ctx context.Context, start segment.LSN) *record.
 	if size > maxWarmUp || start < segment.LSN(size) {
 		return fresh
 	}
-	before := start - segment.LSN(size)
-	raw, err := r.catalog.Segment(ctx, lineage, segment.NameAt(lineage.Timeline, before, size), nil)
+	before, holder := start-segment.LSN(size), lineage
+	if p.Parent != (segment.Lineage{}) {
+		holder = p.Parent
+	}
+	raw, err := r.catalog.Segment(ctx, holder, segment.NameAt(holder.Timeline, before, size), nil)
 	if err != nil {
 		return fresh // the beginning of the archive, or behind a gap
 	}

@@ -60,9 +60,10 @@ type Decision struct {
 	Action Action
 	Branch Branch
 	Start  segment.LSN
-	// Verify, if not zero, says that the bytes from Start up to it must equal those of the parent timeline.
+	// Parent is the timeline that holds the segment before Start, if Branch begins in the segment at Start.
+	Parent segment.Lineage
+	// Verify, if not zero, says that the bytes from Start up to it must equal those of Parent.
 	Verify segment.LSN
-	Parent segment.Lineage // whose bytes these are
 	// Rivals are lineages of the same timeline number with another history: archived side by side, until one is abandoned.
 	Rivals []segment.Lineage
 	Reason string // for ActionWait and ActionRefuse
@@ -151,14 +152,19 @@ func continueAncestor(server Position, i int, known Archived, size segment.Size)
 	return withParent(Decision{Action: ActionStream, Branch: next, Start: size.Start(fork)}, server, i+1)
 }
 
-// withParent adds what to verify when the stream begins in the segment where its timeline forked.
+// withParent adds the parent, and what to verify, when the stream begins in the segment where its timeline forked.
 func withParent(d Decision, server Position, i int) Decision {
 	if i == 0 {
 		return d
 	}
 	parent := server.Ancestry[i-1].Lineage
-	if fork, ok := d.Branch.end(parent.Timeline); ok && fork > d.Start {
-		d.Verify, d.Parent = fork, parent
+	fork, ok := d.Branch.end(parent.Timeline)
+	if !ok || fork < d.Start {
+		return d
+	}
+	d.Parent = parent
+	if fork > d.Start {
+		d.Verify = fork
 	}
 	return d
 }
