@@ -140,7 +140,6 @@ func (c *Config) newHTTPClient() (*awshttp.BuildableClient, error) {
 			}
 			t.MaxIdleConns, t.MaxIdleConnsPerHost, t.MaxConnsPerHost = 2*maxIdleConns, maxIdleConns, 0
 			t.IdleConnTimeout = idleTimeout
-			t.ResponseHeaderTimeout = c.Timeout
 			t.DisableCompression = true   // Content-Length must be that of the object
 			t.ForceAttemptHTTP2 = false   // one connection for all would be one congestion window for all
 			t.WriteBufferSize = 128 << 10 // fewer system calls per segment

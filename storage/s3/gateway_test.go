@@ -3,6 +3,7 @@ package s3
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -98,5 +99,26 @@ func TestChecksumIsStored(t *testing.T) {
 	}
 	if got := aws.ToString(out.ChecksumCRC32C); got != "mnG7TA==" {
 		t.Errorf("CRC32C %q, want that of hello, mnG7TA==", got)
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	g := storagetest.StartGateway(b)
+	for _, size := range []int{8 << 10, 4 << 20} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			cfg := gatewayConfig(g)
+			cfg.Prefix = strings.ReplaceAll(b.Name(), "/", ".")
+			s := newStore(b, cfg)
+			data := make([]byte, size)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				n++
+				if err := s.Put(b.Context(), fmt.Sprintf("tail/a/%08d", n), data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
