@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -159,7 +160,7 @@ func (c *Conn) synchronize(ctx context.Context) error {
 		if err = c.pg.SyncConn(ctx); err == nil {
 			return nil
 		}
-		if sqlState(err) != stateFeatureNotSupported {
+		if sqlState(err) != pgerrcode.FeatureNotSupported {
 			return err
 		}
 	}

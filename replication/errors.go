@@ -10,21 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgconn"
-)
-
-// SQLSTATEs that decide something (utils/errcodes.txt).
-const (
-	stateFeatureNotSupported = "0A000"
-	stateInvalidCatalogName  = "3D000"
-	statePrivilege           = "42501"
-	stateSyntaxError         = "42601"
-	stateUndefinedObject     = "42704"
-	stateDuplicateObject     = "42710"
-	statePrerequisite        = "55000"
-	stateObjectInUse         = "55006"
-	stateUndefinedFile       = "58P01"
-	stateInternalError       = "XX000"
 )
 
 // A Class says what an error asks for.
@@ -94,17 +81,17 @@ func Classify(err error) Class {
 
 func classifyServer(e *pgconn.PgError) Class {
 	switch e.Code {
-	case stateObjectInUse:
+	case pgerrcode.ObjectInUse:
 		return ClassSlotActive
-	case stateUndefinedObject:
+	case pgerrcode.UndefinedObject:
 		return ClassSlotMissing
-	case stateUndefinedFile:
+	case pgerrcode.UndefinedFile:
 		return ClassWALRemoved
-	case statePrivilege, stateInvalidCatalogName:
+	case pgerrcode.InsufficientPrivilege, pgerrcode.InvalidCatalogName:
 		return ClassAuth
-	case stateFeatureNotSupported, stateSyntaxError:
+	case pgerrcode.FeatureNotSupported, pgerrcode.SyntaxError:
 		return ClassBug
-	case statePrerequisite, stateInternalError:
+	case pgerrcode.ObjectNotInPrerequisiteState, pgerrcode.InternalError:
 		return classifyRoutine(e.Routine)
 	}
 	switch e.Code[:min(2, len(e.Code))] {
@@ -160,7 +147,7 @@ func classifyClient(err error) Class {
 // last number in it that isn't part of a word, in any language.
 func SlotHolder(err error) (pid int, ok bool) {
 	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) || pgErr.Code != stateObjectInUse {
+	if !errors.As(err, &pgErr) || pgErr.Code != pgerrcode.ObjectInUse {
 		return 0, false
 	}
 	for _, field := range strings.FieldsFunc(pgErr.Message, isNotSlotNameOrDigit) {

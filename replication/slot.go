@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgerrcode"
+
 	"walkeep/segment"
 )
 
@@ -53,7 +55,7 @@ func (c *Conn) CreateSlot(ctx context.Context, name string) error {
 		return err
 	}
 	_, err := query(ctx, c.pg, "CREATE_REPLICATION_SLOT "+quoteName(name)+" PHYSICAL RESERVE_WAL")
-	if sqlState(err) == stateDuplicateObject {
+	if sqlState(err) == pgerrcode.DuplicateObject {
 		err = ErrSlotExists
 	}
 	if err != nil {
@@ -72,7 +74,7 @@ func (c *Conn) ReadSlot(ctx context.Context, name string) (Slot, error) {
 		return Slot{}, fmt.Errorf("read slot %s: %w", name, ErrUnsupported)
 	}
 	row, err := c.queryRow(ctx, "READ_REPLICATION_SLOT "+quoteName(name), 3)
-	if sqlState(err) == stateFeatureNotSupported {
+	if sqlState(err) == pgerrcode.FeatureNotSupported {
 		err = ErrSlotLogical
 	}
 	if err != nil {
@@ -112,7 +114,7 @@ func (c *Conn) DropSlot(ctx context.Context, name string) error {
 		return err
 	}
 	_, err := query(ctx, c.pg, "DROP_REPLICATION_SLOT "+quoteName(name))
-	if sqlState(err) == stateUndefinedObject {
+	if sqlState(err) == pgerrcode.UndefinedObject {
 		err = ErrSlotMissing
 	}
 	if err != nil {

@@ -9,18 +9,15 @@ import (
 	"net"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"walkeep/segment"
 )
 
-// Message types of the copy stream (replication/walsender.c, documented in protocol-replication).
+// Sizes of the messages of the copy stream (replication/walsender.c, documented in protocol-replication).
 const (
-	msgXLogData  = 'w'
-	msgKeepalive = 'k'
-	msgStatus    = 'r'
-
 	xlogDataHeader  = 24 // after the type byte: start, end, time
 	keepaliveLength = 17 // after the type byte: end, time, reply requested
 	maxControl      = 1 << 20
@@ -156,21 +153,23 @@ func (w *wire) copyData(n int) (event, error) {
 	}
 	n--
 	switch {
-	case kind == msgXLogData && n >= xlogDataHeader && n-xlogDataHeader <= maxXLogData:
+	case kind == pglogrepl.XLogDataByteID && n >= xlogDataHeader && n-xlogDataHeader <= maxXLogData:
 		h := w.head[:xlogDataHeader]
 		if _, err := io.ReadFull(w.in, h); err != nil {
 			return event{}, err
 		}
+		x, err := pglogrepl.ParseXLogData(h)
 		return event{
 			kind: eventData, length: n - xlogDataHeader,
-			start: segment.LSN(binary.BigEndian.Uint64(h)), end: segment.LSN(binary.BigEndian.Uint64(h[8:])),
-		}, nil
-	case kind == msgKeepalive && n == keepaliveLength:
+			start: segment.LSN(x.WALStart), end: segment.LSN(x.ServerWALEnd),
+		}, err
+	case kind == pglogrepl.PrimaryKeepaliveMessageByteID && n == keepaliveLength:
 		h := w.head[:keepaliveLength]
 		if _, err := io.ReadFull(w.in, h); err != nil {
 			return event{}, err
 		}
-		return event{kind: eventKeepalive, end: segment.LSN(binary.BigEndian.Uint64(h)), reply: h[16] != 0}, nil
+		k, err := pglogrepl.ParsePrimaryKeepaliveMessage(h)
+		return event{kind: eventKeepalive, end: segment.LSN(k.ServerWALEnd), reply: k.ReplyRequested}, err
 	}
 	return event{}, fmt.Errorf("server sent a copy message of type %q with %d bytes", kind, n)
 }
@@ -233,7 +232,7 @@ func (w *wire) sendStatus(write, flush, apply segment.LSN, reply requestReply, t
 	p := w.status[:0]
 	p = append(p, 'd')
 	p = be.AppendUint32(p, uint32(len(w.status)-1))
-	p = append(p, msgStatus)
+	p = append(p, pglogrepl.StandbyStatusUpdateByteID)
 	p = be.AppendUint64(p, uint64(write))
 	p = be.AppendUint64(p, uint64(flush))
 	p = be.AppendUint64(p, uint64(apply))

@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pglogrepl"
+
 	"walkeep/segment"
 )
 
@@ -23,31 +26,15 @@ type System struct {
 
 // Identify runs IDENTIFY_SYSTEM.
 func (c *Conn) Identify(ctx context.Context) (System, error) {
-	row, err := c.queryRow(ctx, "IDENTIFY_SYSTEM", 3)
+	answer, err := pglogrepl.IdentifySystem(ctx, c.pg)
 	if err != nil {
 		return System{}, fmt.Errorf("identify system: %w", err)
 	}
-	s, err := parseSystem(row)
-	if err != nil {
-		return System{}, fmt.Errorf("identify system: %w", err)
+	id, err := strconv.ParseUint(answer.SystemID, 10, 64)
+	if err != nil || id == 0 || answer.Timeline < 1 {
+		return System{}, fmt.Errorf("identify system: the server says system identifier %q, timeline %d", answer.SystemID, answer.Timeline)
 	}
-	return s, nil
-}
-
-func parseSystem(row [][]byte) (System, error) {
-	id, err := strconv.ParseUint(string(row[0]), 10, 64)
-	if err != nil || id == 0 {
-		return System{}, fmt.Errorf("system identifier %q is not a number", row[0])
-	}
-	t, err := parseTimeline(row[1])
-	if err != nil {
-		return System{}, err
-	}
-	flush, err := segment.ParseLSN(string(row[2]))
-	if err != nil {
-		return System{}, err
-	}
-	return System{ID: id, Timeline: t, Flush: flush}, nil
+	return System{ID: id, Timeline: segment.Timeline(answer.Timeline), Flush: segment.LSN(answer.XLogPos)}, nil
 }
 
 // parseTimeline parses a timeline of a result: int4 up to 15 (so large ones look negative), int8 from 16.
@@ -126,7 +113,7 @@ func (c *Conn) History(ctx context.Context, t segment.Timeline) ([]byte, error) 
 	// In 13 the content column claims to be bytea, but holds the file's raw bytes in all versions
 	// (walsender.c: SendTimeLineHistory).
 	row, err := c.queryRow(ctx, fmt.Sprintf("TIMELINE_HISTORY %d", uint32(t)), 2)
-	if sqlState(err) == stateUndefinedFile {
+	if sqlState(err) == pgerrcode.UndefinedFile {
 		return nil, fmt.Errorf("history of timeline %d: %w", t, ErrNoHistory)
 	}
 	if err != nil {
