@@ -20,6 +20,9 @@ func (s Status) Health() string {
 	case Stopped:
 		return "the receiver has stopped: no WAL is being archived"
 	case Fork:
+		if s.Message != "" {
+			return "fork: " + s.Message
+		}
 		return "fork: the server's WAL contradicts the archive, nothing is being archived"
 	case Streaming, Connecting, Waiting, Throttled, Gap:
 	default:
@@ -54,10 +57,24 @@ func (s Status) impatience() string {
 		// deaf counts here too: a server that went silent must not turn green again when we hang up.
 		return fmt.Sprintf("no connection to the server for %s: %s",
 			formatDuration(max(inState, silent)), orUnknown(s.LastError))
+	case s.slotInDanger():
+		return fmt.Sprintf("the slot reaches max_slot_wal_keep_size in %s at the present WAL rate, and then WAL is lost: "+
+			"raise it, or mend what keeps WAL from being stored", formatSeconds(*s.Slot.SafeSeconds))
 	case deaf:
 		return fmt.Sprintf("the server has not been heard of for %s, the lag is unknown", formatDuration(silent))
 	}
 	return ""
+}
+
+// Room in the slot counts when WAL gathers in it: a limit below an hour's WAL is no trouble by itself.
+const (
+	slotRoomSeconds = 3600
+	slotGathers     = 64 << 20
+)
+
+func (s Status) slotInDanger() bool {
+	gathers := s.State != Streaming || s.LagBytes > slotGathers
+	return s.Slot.SafeSeconds != nil && *s.Slot.SafeSeconds < slotRoomSeconds && gathers
 }
 
 // since returns how long ago t was at the time of the snapshot. What was never set counts from the start.

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -126,4 +127,30 @@ func TestGoodMeansGood(t *testing.T) {
 			t.Fatalf("shown as good: %+v", s)
 		}
 	})
+}
+
+// TestS19SlotRoom: an alert comes an hour before the slot is lost, when WAL gathers in it, and not for a small limit alone.
+func TestS19SlotRoom(t *testing.T) {
+	room := func(seconds float64) *float64 { return &seconds }
+	now := At(time.Date(2026, 11, 24, 2, 0, 0, 0, time.UTC))
+	for name, c := range map[string]struct {
+		state    State
+		lag      int64
+		seconds  *float64
+		unwanted bool
+	}{
+		"plenty":                  {Throttled, 1 << 30, room(7200), false},
+		"unlimited":               {Throttled, 1 << 30, nil, false},
+		"small limit, no lag":     {Streaming, 1 << 20, room(600), false},
+		"gathers while streaming": {Streaming, 1 << 30, room(600), true},
+		"gathers, throttled":      {Throttled, 0, room(600), true},
+	} {
+		s := Status{
+			Time: now, State: c.state, StateSince: now, StartedAt: now, LagKnown: true, LagKnownAt: now,
+			LagBytes: c.lag, Slot: Slot{SafeSeconds: c.seconds},
+		}
+		if got := s.Health(); strings.Contains(got, "max_slot_wal_keep_size") != c.unwanted {
+			t.Errorf("%s: health %q", name, got)
+		}
+	}
 }

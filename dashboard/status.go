@@ -77,12 +77,13 @@ type Status struct {
 	Uploads Uploads    `json:"uploads"`
 
 	// Counters since StartedAt.
-	SegmentsUploaded int64 `json:"segments_uploaded"`
-	LinksUploaded    int64 `json:"links_uploaded"`
-	BytesReceived    int64 `json:"bytes_received"`
-	BytesStored      int64 `json:"bytes_stored"`    // as stored: compressed
-	UncheckedBytes   int64 `json:"unchecked_bytes"` // archived without a check of their records
-	Reconnects       int64 `json:"reconnects"`
+	WALBytesPerSecond float64 `json:"wal_bytes_per_second"` // that the server writes, of late
+	SegmentsUploaded  int64   `json:"segments_uploaded"`
+	LinksUploaded     int64   `json:"links_uploaded"`
+	BytesReceived     int64   `json:"bytes_received"`
+	BytesStored       int64   `json:"bytes_stored"`    // as stored: compressed
+	UncheckedBytes    int64   `json:"unchecked_bytes"` // archived without a check of their records
+	Reconnects        int64   `json:"reconnects"`
 
 	LastError string `json:"last_error"`
 	StartedAt Time   `json:"started_at"`
@@ -110,12 +111,13 @@ type GapRange struct {
 
 // A Slot is the replication slot as the server last showed it.
 type Slot struct {
-	Name          string `json:"name"`
-	Active        bool   `json:"active"`
-	RestartLSN    string `json:"restart_lsn"`
-	WALStatus     string `json:"wal_status"`
-	SafeWALSize   *int64 `json:"safe_wal_size"`  // bytes until the slot is in danger; nil: unlimited or unknown
-	RetainedBytes int64  `json:"retained_bytes"` // WAL the server keeps for the slot
+	Name          string   `json:"name"`
+	Active        bool     `json:"active"`
+	RestartLSN    string   `json:"restart_lsn"`
+	WALStatus     string   `json:"wal_status"`
+	SafeSeconds   *float64 `json:"safe_seconds"`   // until the slot is in danger at the present WAL rate; nil: unlimited or unknown
+	SafeWALSize   *int64   `json:"safe_wal_size"`  // bytes until the slot is in danger; nil: unlimited or unknown
+	RetainedBytes int64    `json:"retained_bytes"` // WAL the server keeps for the slot
 }
 
 // Buffers are the raw segment buffers, allocated once at the start.

@@ -34,14 +34,18 @@ func (r *Receiver) look(ctx context.Context) {
 			r.state.setGaps(gaps)
 		}
 	}
-	if stream == nil {
-		return
+	if host == (Host{}) {
+		return // there was no server yet
 	}
-	names, err := r.askServer(ctx, host)
+	if stream != nil {
+		r.state.measureRate(time.Now())
+		r.guard(ctx, host, stream)
+	}
+	names, err := r.askServer(ctx, host, stream)
 	if err != nil {
 		return // the stream itself notices when the server is away
 	}
-	if standbys, err := ParseSyncStandbys(names); err == nil {
+	if standbys, err := ParseSyncStandbys(names); err == nil && stream != nil {
 		name := r.options.Server.ApplicationName
 		if stream.setSynchronous(standbys.Matches(name)) {
 			r.log.Info("synchronous_standby_names has changed", "synchronous", standbys.Matches(name))
@@ -52,7 +56,7 @@ func (r *Receiver) look(ctx context.Context) {
 
 // askServer reads the slot and synchronous_standby_names over an ordinary connection, or the latter alone over a
 // replication connection where the role has no other.
-func (r *Receiver) askServer(ctx context.Context, host Host) (names string, err error) {
+func (r *Receiver) askServer(ctx context.Context, host Host, stream *Stream) (names string, err error) {
 	sql, err := OpenSQL(ctx, r.options.Server, host)
 	if err != nil {
 		r.state.setSlot(SlotInfo{}, false)
@@ -71,6 +75,9 @@ func (r *Receiver) askServer(ctx context.Context, host Host) (names string, err 
 	for _, s := range slots {
 		if s.Name == r.options.Slot {
 			r.state.setSlot(s, true)
+			if s.Lost() && stream != nil {
+				stream.abort(errSlotLost)
+			}
 		}
 	}
 	return sql.Setting(ctx, "synchronous_standby_names")

@@ -52,6 +52,11 @@ func (r *Receiver) reconcile(ctx context.Context, conn *Conn, sys System) (plan,
 		return p, err
 	}
 	p.Decision, p.standby = Reconcile(server, archived, r.catalog.SegmentSize()), standby
+	if standby && r.lane == nil && len(archived) > 0 && len(r.options.Server.Hosts()) > 1 {
+		if err := r.yield(ctx); err != nil {
+			return p, err
+		}
+	}
 	switch p.Action {
 	case ActionRefuse:
 		return p, &refusedError{StateFork, p.Reason}

@@ -178,6 +178,7 @@ func (r *Receiver) prepare(ctx context.Context, conn *Conn, sys System) (*Stream
 		mark: r.lane.Begin(start), log: r.log,
 		progress: newProgress(start, &r.state.ends), window: newWindow(),
 		chunks:  make(chan chunk, 64),
+		aborted: make(chan error, 1),
 		reader:  r.recordReader(ctx, plan),
 		hash:    xxhash.New(),
 		damaged: r.archiveDamaged,

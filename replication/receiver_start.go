@@ -15,9 +15,14 @@ import (
 // ensureSlot creates the slot if it is missing, and again if it keeps nothing any more.
 func (r *Receiver) ensureSlot(ctx context.Context, conn *Conn) (Slot, error) {
 	name := r.options.Slot
+	info, seen, sqlErr := r.slotInfo(ctx, conn.Host())
+	if seen && info.Lost() {
+		// 16 and 17 would let us stream from it all the same, without keeping anything (replication/slot.c).
+		return r.renewSlot(ctx, conn, "invalidated: "+info.WALStatus+" "+info.InvalidationReason)
+	}
 	slot, err := conn.ReadSlot(ctx, name)
 	if errors.Is(err, ErrUnsupported) {
-		return r.ensureOldSlot(ctx, conn)
+		return r.ensureOldSlot(ctx, conn, info, seen, sqlErr)
 	}
 	if err != nil {
 		return slot, err
@@ -26,10 +31,7 @@ func (r *Receiver) ensureSlot(ctx context.Context, conn *Conn) (Slot, error) {
 		return slot, nil
 	}
 	if slot.Exists {
-		r.log.Error("the slot keeps no WAL any more, making it anew", "slot", name)
-		if err := conn.DropSlot(ctx, name); err != nil {
-			return slot, err
-		}
+		return r.renewSlot(ctx, conn, "it has no position")
 	}
 	if err := conn.CreateSlot(ctx, name); err != nil && !errors.Is(err, ErrSlotExists) {
 		return slot, err
@@ -38,10 +40,30 @@ func (r *Receiver) ensureSlot(ctx context.Context, conn *Conn) (Slot, error) {
 	return conn.ReadSlot(ctx, name)
 }
 
+// renewSlot makes anew a slot that keeps nothing any more. What the server has removed meanwhile shows when the stream
+// begins.
+func (r *Receiver) renewSlot(ctx context.Context, conn *Conn, reason string) (Slot, error) {
+	name := r.options.Slot
+	r.log.Error("the slot keeps no WAL any more, making it anew", "slot", name, "reason", reason)
+	if err := conn.DropSlot(ctx, name); err != nil && !errors.Is(err, ErrSlotMissing) {
+		return Slot{}, err
+	}
+	if err := conn.CreateSlot(ctx, name); err != nil && !errors.Is(err, ErrSlotExists) {
+		return Slot{}, err
+	}
+	slot, err := conn.ReadSlot(ctx, name)
+	if errors.Is(err, ErrUnsupported) {
+		info, seen, sqlErr := r.slotInfo(ctx, conn.Host())
+		r.slotSeen = true
+		return r.ensureOldSlot(ctx, conn, info, seen, sqlErr)
+	}
+	return slot, err
+}
+
 // ensureOldSlot is ensureSlot before PostgreSQL 15, where only an ordinary connection tells what the slot keeps.
-func (r *Receiver) ensureOldSlot(ctx context.Context, conn *Conn) (Slot, error) {
-	slot := Slot{Name: r.options.Slot, Exists: true}
-	if r.slotSeen {
+func (r *Receiver) ensureOldSlot(ctx context.Context, conn *Conn, info SlotInfo, seen bool, sqlErr error) (Slot, error) {
+	slot := Slot{Name: r.options.Slot, Exists: true, RestartLSN: info.RestartLSN}
+	if seen || r.slotSeen {
 		return slot, nil
 	}
 	err := conn.CreateSlot(ctx, slot.Name)
@@ -49,11 +71,12 @@ func (r *Receiver) ensureOldSlot(ctx context.Context, conn *Conn) (Slot, error) 
 		return slot, err
 	}
 	r.slotSeen = true
-	info, ok, sqlErr := r.slotInfo(ctx, conn.Host())
-	if ok {
-		slot.RestartLSN = info.RestartLSN
-	} else if errors.Is(err, ErrSlotExists) {
+	if errors.Is(err, ErrSlotExists) {
 		r.log.Warn("can't see what the slot keeps without an ordinary connection", "slot", slot.Name, "error", sqlErr)
+		return slot, nil
+	}
+	if info, ok, _ := r.slotInfo(ctx, conn.Host()); ok {
+		slot.RestartLSN = info.RestartLSN
 	}
 	return slot, nil
 }

@@ -46,6 +46,7 @@ type Status struct {
 	LastError                             string
 	Started                               time.Time
 
+	WALRate                      float64 // bytes a second that the server writes, of late; 0 while unknown
 	Synchronous, SynchronousOnly bool
 	Gaps                         []catalog.Gap
 	Rivals                       []segment.Lineage // archived histories of the same timeline number: one must be abandoned
@@ -66,6 +67,8 @@ type receiverState struct {
 	attached  chan struct{} // a stream has begun; capacity 1
 	bytes     int64         // of streams that have ended
 	unchecked uint64
+	rateAt    time.Time
+	rateFrom  segment.LSN
 	ends      series // belongs to the running stream, if there is one
 }
 
@@ -130,6 +133,22 @@ func (s *receiverState) detach() {
 	if s.status.State == StateStreaming {
 		s.status.State, s.status.Since = StateConnecting, time.Now()
 	}
+}
+
+// measureRate follows how fast the server's flush position moves.
+func (s *receiverState) measureRate(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status := s.status
+	s.fill(&status)
+	if !s.rateAt.IsZero() && now.Sub(s.rateAt) > time.Second && status.ServerFlush >= s.rateFrom {
+		rate := float64(status.ServerFlush-s.rateFrom) / now.Sub(s.rateAt).Seconds()
+		if s.status.WALRate != 0 {
+			rate = (rate + 3*s.status.WALRate) / 4
+		}
+		s.status.WALRate = rate
+	}
+	s.rateAt, s.rateFrom = now, status.ServerFlush
 }
 
 func (s *receiverState) setRivals(rivals []segment.Lineage) {

@@ -25,6 +25,8 @@ var (
 	errThrottled = errors.New("all segment buffers are waiting for storage")
 	// errSilent: the server has not been heard of in time.
 	errSilent = errors.New("server has not been heard of in time")
+	// errSlotLost: the slot was invalidated under us; the server lets us stream on, but keeps nothing for us.
+	errSlotLost = errors.New("the slot has been invalidated")
 	// errStopping: we were asked to stop, and did.
 	errStopping = errors.New("receiver is stopping")
 )
@@ -76,6 +78,7 @@ type Stream struct {
 	reading     *uploader.Buffer // being filled; nil between segments
 	window      *window
 	synchronous atomic.Bool
+	aborted     chan error // capacity 1
 	reader      *record.Reader
 	hash        *xxhash.Digest // of the current segment, as far as it is checked
 	unchecked   uint64         // what reader had not checked when it was last asked
@@ -115,6 +118,14 @@ func (s *Stream) run(ctx context.Context) error {
 	return err
 }
 
+// abort ends the stream.
+func (s *Stream) abort(reason error) {
+	select {
+	case s.aborted <- reason:
+	default: // it is ending already
+	}
+}
+
 // setSynchronous says whether commits wait for us; it reports whether that is new.
 func (s *Stream) setSynchronous(synchronous bool) (changed bool) {
 	if s.synchronous.Swap(synchronous) == synchronous {
@@ -148,6 +159,8 @@ func (s *Stream) watch(ctx context.Context) error {
 	select {
 	case <-s.lane.Failed():
 		return s.lane.Err()
+	case err := <-s.aborted:
+		return err
 	case <-s.stop:
 	case <-ctx.Done():
 		return nil

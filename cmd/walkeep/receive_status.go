@@ -83,9 +83,10 @@ func dashboardStatus(s replication.Status, uploads *uploadWatch, o receiveOption
 		CommitsAtRisk: int64(s.CommitsAtRisk), LastCommitTime: dashboard.At(s.LastCommit),
 		Synchronous: s.Synchronous, SynchronousOnly: s.SynchronousOnly,
 		Gaps: gapRanges(s), Slot: slotStatus(s, o.slot),
-		Buffers:          dashboard.Buffers{Total: s.Uploads.Buffers, Free: s.Uploads.FreeBuffers},
-		Uploads:          dashboard.Uploads{InFlight: s.Uploads.InFlight, BytesInFlight: int64(s.Uploads.InFlightBytes)},
-		SegmentsUploaded: s.Uploads.Segments, LinksUploaded: s.Uploads.Links,
+		Buffers:           dashboard.Buffers{Total: s.Uploads.Buffers, Free: s.Uploads.FreeBuffers},
+		Uploads:           dashboard.Uploads{InFlight: s.Uploads.InFlight, BytesInFlight: int64(s.Uploads.InFlightBytes)},
+		WALBytesPerSecond: s.WALRate,
+		SegmentsUploaded:  s.Uploads.Segments, LinksUploaded: s.Uploads.Links,
 		BytesReceived: s.BytesReceived, BytesStored: s.Uploads.StoredBytes,
 		UncheckedBytes: int64(s.UncheckedBytes), Reconnects: s.Reconnects, LastError: s.LastError,
 		StartedAt: dashboard.At(s.Started), Version: readBuild().Version,
@@ -161,6 +162,10 @@ func slotStatus(s replication.Status, name string) dashboard.Slot {
 		restart = max(restart, s.Slot.RestartLSN)
 		slot.WALStatus, slot.SafeWALSize = s.Slot.WALStatus, s.Slot.SafeWALSize
 		slot.Active = s.Slot.Active
+		if s.Slot.SafeWALSize != nil && s.WALRate > 0 {
+			seconds := max(0, float64(*s.Slot.SafeWALSize)/s.WALRate)
+			slot.SafeSeconds = &seconds
+		}
 	}
 	slot.RestartLSN = lsnText(restart)
 	if restart != 0 {
