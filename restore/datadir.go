@@ -8,6 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"walkeep/catalog"
+	"walkeep/segment"
 )
 
 // SystemID reads the system identifier from the data directory's control file (catalog/pg_control.h: ControlFileData
@@ -35,4 +38,34 @@ func IsStandby(dir string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Histories reads the timeline histories in the data directory's pg_wal. Recovery keeps there the history of the timeline
+// that it follows (access/transam/timeline.c: readTimeLineHistory); a base backup brings those of its own timeline. None if
+// dir is not a data directory.
+func Histories(dir string) ([]catalog.History, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, "pg_wal"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []catalog.History
+	for _, e := range entries {
+		t, err := segment.ParseHistoryName(e.Name())
+		if err != nil || t == 1 {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(dir, "pg_wal", e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		l, err := segment.NewLineage(t, content)
+		if err != nil {
+			return nil, fmt.Errorf("pg_wal/%s: %w", e.Name(), err)
+		}
+		all = append(all, catalog.History{Lineage: l, Content: content})
+	}
+	return all, nil
 }
