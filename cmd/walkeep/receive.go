@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +21,7 @@ import (
 
 type receiveOptions struct {
 	repo, primary, systemID, slot, listen string
+	branch                                string
 	allowRemote, singleWriter             bool
 	tailInterval, releaseAfter            time.Duration
 	stopTimeout                           time.Duration
@@ -53,6 +56,7 @@ Its state is at --listen: a page for people, /status.json, /healthz and /metrics
 	flags.DurationVar(&o.releaseAfter, "release-after", 20*time.Second, "longest `TIME` that a server's shutdown waits for storage")
 	flags.DurationVar(&o.stopTimeout, "stop-timeout", 10*time.Second, "longest `TIME` that our own shutdown waits for storage")
 	flags.BoolVar(&o.singleWriter, "single-writer", false, "promise that nobody else writes to the repository: for stores without conditional writes")
+	flags.StringVar(&o.branch, "branch", "", "archive into branch `NAME` beside the repository's main line: for a server whose WAL contradicts it")
 	flags.IntVar(&o.buffers, "buffers", 0, "`NUMBER` of segment buffers in memory (default: 64 MB worth of segments, 2 to 16)")
 	flags.IntVar(&o.compressedMB, "compressed-memory", 0, "`MB` of memory for compressed segments on their way (default 64, or one segment)")
 	flags.IntVar(&o.workers, "workers", 0, "`NUMBER` of segments compressed at a time (default: CPUs, up to 4)")
@@ -60,9 +64,16 @@ Its state is at --listen: a page for people, /status.json, /healthz and /metrics
 	return cmd
 }
 
+// heapLimit is where the garbage collector of a receiver begins to work harder. Large segments that are read back at start
+// (a tail, the segment before) may exceed it for a moment.
+const heapLimit = 64 << 20
+
 func runReceive(ctx context.Context, cmd *cobra.Command, env *environment, o receiveOptions) error {
 	options, err := o.receiver(cmd)
 	if err != nil {
+		return err
+	}
+	if o.repo, err = branchURL(cmd, o.repo, o.branch); err != nil {
 		return err
 	}
 	store, err := env.openStore(ctx, o.repo)
@@ -81,8 +92,10 @@ func runReceive(ctx context.Context, cmd *cobra.Command, env *environment, o rec
 	if err != nil {
 		return usageErrorf(cmd, "%s", err)
 	}
-	// The buffers lie outside the garbage collector's heap, which stays small: let it collect before the process grows.
-	debug.SetGCPercent(50)
+	// The buffers lie outside the garbage collector's heap, so that what it holds is small and short-lived: collect seldom, but
+	// don't let it grow.
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(heapLimit)
 	status := func() dashboard.Status { return dashboardStatus(receiver.Status(), uploads, o) }
 	return serveReceiver(ctx, env, o, receiver, status)
 }
@@ -133,6 +146,21 @@ func (o receiveOptions) receiver(cmd *cobra.Command) (replication.ReceiverOption
 		TailInterval: o.tailInterval, ReleaseAfter: o.releaseAfter, StopTimeout: o.stopTimeout,
 		Uploader: uploader.Options{Buffers: o.buffers, ArenaBytes: o.compressedMB << 20, Compressors: o.workers},
 	}, nil
+}
+
+// branchURL is the URL of a branch: a repository of its own below the main one, for all other commands to name.
+func branchURL(cmd *cobra.Command, repo, name string) (string, error) {
+	if name == "" {
+		return repo, nil
+	}
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" || len(name) > 63 {
+		return "", usageErrorf(cmd, "--branch %q: want up to 63 lower-case letters, digits, - and _", name)
+	}
+	u, err := url.Parse(repo)
+	if err != nil {
+		return "", usageErrorf(cmd, "--repo is not a URL")
+	}
+	return u.JoinPath("branch", name).String(), nil
 }
 
 func parseSystemID(cmd *cobra.Command, s string) (uint64, error) {
