@@ -83,7 +83,12 @@ func fetchFile(ctx context.Context, cmd *cobra.Command, env *environment, o fetc
 	if err != nil {
 		return restore.Absence{}, err
 	}
-	content, absent, err := restore.NewFetcher(c, mode).Fetch(ctx, name, nil)
+	histories, err := restore.Histories(".")
+	if err != nil {
+		return restore.Absence{}, err
+	}
+	fetcher := restore.NewFetcher(c, restore.FetchOptions{Mode: mode, Histories: histories})
+	content, absent, err := fetcher.Fetch(ctx, name, nil)
 	if err != nil || absent.Proven() {
 		return absent, err
 	}
