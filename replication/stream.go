@@ -170,15 +170,20 @@ func (s *Stream) watch(ctx context.Context) error {
 
 // finish makes durable what was received until now, reports it and ends the stream.
 func (s *Stream) finish(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.options.StopTimeout)
+	wait, cancel := context.WithTimeout(ctx, s.options.StopTimeout)
 	defer cancel()
-	if target := s.progress.received(); !s.settle(ctx, target) {
+	if target := s.progress.received(); !s.settle(wait, target) {
 		s.log.Warn("stopping before everything received was durable: the server keeps it",
 			"durable", s.mark.LSN().String(), "received", target.String())
 	}
-	s.progress.leave(ctx)
+	last, cancel := context.WithTimeout(ctx, lastWord)
+	defer cancel()
+	s.progress.leave(last)
 	return errStopping
 }
+
+// lastWord is how long the last status and the end of the stream may take.
+const lastWord = time.Second
 
 // settle waits until everything before target is durable, without waiting for the time or size of a link.
 func (s *Stream) settle(ctx context.Context, target segment.LSN) bool {

@@ -120,6 +120,9 @@ func (s *Stream) endOfTimeline(ctx context.Context, received segment.LSN) error 
 	defer cancel()
 	s.settle(wait, received)
 	s.progress.leave(ctx)
+	if err := s.wire.conn.SetReadDeadline(time.Now().Add(silence(s.options.SenderTimeout))); err != nil { // report no longer watches
+		return err
+	}
 	var end *TimelineEnd
 	for {
 		e, err := s.wire.next()
