@@ -112,11 +112,18 @@ func (t *tail) due(open openSegment, demanded segment.LSN, now time.Time) (n int
 	switch {
 	case demanded > pos:
 	case caughtUp && (synchronous || n >= options.TailBytes):
-	case ok && age >= options.TailInterval:
+	case ok && age >= t.patience():
 	default:
-		return 0, options.TailInterval - age
+		return 0, t.patience() - age
 	}
 	return min(n, uploader.MaxLink), 0
+}
+
+// patience is how long a byte waits for its link. TailInterval is meant to end with the byte durable, so what storage takes of
+// late is taken off, up to half of it.
+func (t *tail) patience() time.Duration {
+	interval := t.stream.options.TailInterval
+	return interval - min(max(t.linker.Median(), t.stream.lane.Took()), interval/2)
 }
 
 // synchronize finds out what tail the segment has already, and compares it with our bytes before relying on it.

@@ -3,6 +3,7 @@ package uploader
 import (
 	"context"
 	"sync"
+	"time"
 
 	"walkeep/catalog"
 	"walkeep/segment"
@@ -15,9 +16,10 @@ type Lane struct {
 	lineage  segment.Lineage
 
 	mu      sync.Mutex
-	next    segment.LSN              // end of the last segment handed over; 0 if none was
-	pending map[segment.LSN]struct{} // starts of segments handed over and not yet durable
-	linked  map[segment.LSN]struct{} // starts of segments with links, to be deleted behind them
+	next    segment.LSN               // end of the last segment handed over; 0 if none was
+	pending map[segment.LSN]time.Time // starts of segments handed over and not yet durable: since when
+	linked  map[segment.LSN]struct{}  // starts of segments with links, to be deleted behind them
+	took    time.Duration             // that segments took of late from hand-over to durable
 	mark    *Watermark
 	err     error
 	failed  chan struct{} // closed when err is set
@@ -28,7 +30,7 @@ type Lane struct {
 func (u *Uploader) Lane(lineage segment.Lineage) *Lane {
 	return &Lane{
 		uploader: u, lineage: lineage,
-		pending: map[segment.LSN]struct{}{}, linked: map[segment.LSN]struct{}{},
+		pending: map[segment.LSN]time.Time{}, linked: map[segment.LSN]struct{}{},
 		failed: make(chan struct{}), settled: make(chan struct{}),
 	}
 }
@@ -67,9 +69,16 @@ func (l *Lane) Begin(start segment.LSN) *Watermark {
 func (l *Lane) Segment(name segment.Name, buf *Buffer, hash uint64) {
 	l.mu.Lock()
 	l.next = name.End()
-	l.pending[name.Start()] = struct{}{}
+	l.pending[name.Start()] = time.Now()
 	l.mu.Unlock()
 	l.uploader.jobs <- job{lane: l, name: name, buf: buf, hash: hash}
+}
+
+// Took is how long segments took of late from hand-over to durable; 0 while none has.
+func (l *Lane) Took() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.took
 }
 
 // Linked notes that a segment has, or may have, a tail, which is deleted when the segment is durable.
@@ -83,6 +92,9 @@ func (l *Lane) Linked(name segment.Name) {
 func (l *Lane) stored(name segment.Name) (dropTail bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if since, ok := l.pending[name.Start()]; ok {
+		l.took = (3*l.took + time.Since(since)) / 4
+	}
 	delete(l.pending, name.Start())
 	_, dropTail = l.linked[name.Start()]
 	delete(l.linked, name.Start())

@@ -113,12 +113,19 @@ const minPatience = 100 * time.Millisecond
 
 // patience is how long an answer may take before the Put is repeated: three times the median.
 func (k *Linker) patience() time.Duration {
-	known := k.recent[:min(k.count, len(k.recent))]
-	if len(known) == 0 {
+	if k.count == 0 {
 		return 10 * minPatience
 	}
-	sorted := slices.Sorted(slices.Values(known))
-	return max(3*sorted[len(sorted)/2], minPatience)
+	return max(3*k.Median(), minPatience)
+}
+
+// Median is how long the last links took to become durable; 0 while none has.
+func (k *Linker) Median() time.Duration {
+	known := slices.Sorted(slices.Values(k.recent[:min(k.count, len(k.recent))]))
+	if len(known) == 0 {
+		return 0
+	}
+	return known[len(known)/2]
 }
 
 // Rollup stores raw, the bytes of segment n from from on, as one object that replaces their links for readers. It needs
