@@ -36,7 +36,12 @@ type rig struct {
 	receiver *Receiver
 	stop     chan struct{}
 	done     chan error
+	ctx      context.Context // ends with the test, or after longest: then something hangs
+	running  sync.WaitGroup
 }
+
+// longest is how much of its own time a test may take.
+const longest = 3 * time.Hour
 
 // newRig makes a Receiver that is not yet running. It must be made in a bubble (testing/synctest), like everything here.
 func newRig(t *testing.T, server *fakeServer, store *ledger, change func(*ReceiverOptions)) *rig {
@@ -54,20 +59,21 @@ func newRig(t *testing.T, server *fakeServer, store *ledger, change func(*Receiv
 	if r.receiver, err = NewReceiver(options); err != nil {
 		t.Fatal(err)
 	}
+	var cancel context.CancelFunc
+	r.ctx, cancel = context.WithTimeout(context.Background(), longest)
+	t.Cleanup(func() {
+		cancel()
+		r.running.Wait()
+		r.receiver.closeUploader() // for those that ran a single session
+		server.close()
+	})
 	return r
 }
-
-// longest is how much of its own time a test may take: then something hangs.
-const longest = 3 * time.Hour
 
 // run starts the Receiver.
 func (r *rig) run() {
 	r.done = make(chan error, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), longest)
-		defer cancel()
-		r.done <- r.receiver.Run(ctx, r.stop)
-	}()
+	r.running.Go(func() { r.done <- r.receiver.Run(r.ctx, r.stop) })
 }
 
 // end stops the Receiver in good order.
@@ -82,11 +88,7 @@ func (r *rig) end() {
 // session runs one session of the Receiver and returns why it ended.
 func (r *rig) session() <-chan error {
 	done := make(chan error, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), longest)
-		defer cancel()
-		done <- r.receiver.session(ctx, r.stop)
-	}()
+	r.running.Go(func() { done <- r.receiver.session(r.ctx, r.stop) })
 	return done
 }
 
@@ -94,11 +96,7 @@ func (r *rig) session() <-chan error {
 func bubble(t *testing.T, wal *walWriter, change func(*ReceiverOptions), test func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		server := newServer(t, wal)
-		r := newRig(t, server, newLedger(), change)
-		test(t, r)
-		r.receiver.closeUploader() // for those that ran a single session
-		server.close()
+		test(t, newRig(t, newServer(t, wal), newLedger(), change))
 	})
 }
 

@@ -33,6 +33,7 @@ func (s *Stream) link(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		moved := s.mark.Moved() // a segment behind which others wait may have become durable
 		wait, err := t.step(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -43,6 +44,7 @@ func (s *Stream) link(ctx context.Context) error {
 		timer.Reset(wait)
 		select {
 		case <-s.window.kicked:
+		case <-moved:
 		case <-timer.C:
 		case <-ctx.Done():
 			return nil

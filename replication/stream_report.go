@@ -49,7 +49,6 @@ func (s *Stream) report(ctx context.Context) error {
 		case <-timer.C:
 		case <-s.progress.wake:
 		case <-moved:
-			s.window.kick()
 			s.pace(ctx)
 		case <-s.progress.leaving:
 			return s.lastStatus()
