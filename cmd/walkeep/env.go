@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/mattn/go-isatty"
 
@@ -55,6 +56,11 @@ func (e *environment) openStore(ctx context.Context, repo string) (storage.Store
 // openExisting is openStore for commands that only read: what isn't there is an error, and nothing is created.
 func (e *environment) openExisting(ctx context.Context, repo string) (storage.Store, error) {
 	return open.Existing(ctx, repo, e.getenv)
+}
+
+// patience returns a context that ends after wait, which the user gave as --wait, and says so.
+func patience(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, wait, fmt.Errorf("storage did not answer within --wait %s", wait))
 }
 
 // printJSON writes v to stdout, indented and with a final newline.

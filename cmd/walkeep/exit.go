@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -123,11 +122,7 @@ func printError(w io.Writer, err error) {
 	if errors.Is(err, errReported) {
 		return
 	}
-	message := err.Error()
-	if errors.Is(err, context.Canceled) {
-		message = "interrupted: " + message
-	}
-	fmt.Fprintf(w, "walkeep: %s\n", oneLine(message))
+	fmt.Fprintf(w, "walkeep: %s\n", oneLine(err.Error()))
 	var hinted interface {
 		error
 		Hint() string

@@ -49,7 +49,9 @@ func (e *absentError) Error() string { return e.proof.String() }
 // standbyError is any problem of a standby, which asks again after exit code 1 and stops on others.
 type standbyError struct{ err error }
 
-func (e *standbyError) Error() string { return e.err.Error() + " (a standby: PostgreSQL will ask again)" }
+func (e *standbyError) Error() string {
+	return e.err.Error() + " (a standby: PostgreSQL will ask again)"
+}
 func (e *standbyError) Unwrap() error { return e.err }
 
 // standbyWait is how long a standby's startup process is kept from asking its primary meanwhile.
@@ -77,7 +79,7 @@ func runFetch(ctx context.Context, cmd *cobra.Command, env *environment, o fetch
 }
 
 func fetchFile(ctx context.Context, cmd *cobra.Command, env *environment, o fetchOptions, mode restore.Mode, name, target string) (restore.Absence, error) {
-	ctx, cancel := context.WithTimeout(ctx, o.wait)
+	ctx, cancel := patience(ctx, o.wait)
 	defer cancel()
 	c, err := openForFetch(ctx, cmd, env, o)
 	if err != nil {
@@ -101,7 +103,7 @@ func openForFetch(ctx context.Context, cmd *cobra.Command, env *environment, o f
 	if err != nil {
 		return nil, err
 	}
-	store = storage.Retry(store, storage.RetryPolicy{MaxElapsed: o.wait})
+	store = storage.Retry(store, storage.RetryPolicy{Observe: newUploadWatch(env.logger).observe})
 	id, err := parseSystemID(cmd, o.systemID)
 	if err != nil {
 		return nil, err

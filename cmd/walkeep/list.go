@@ -17,6 +17,7 @@ import (
 
 type listOptions struct {
 	repo, systemID string
+	wait           time.Duration
 	json           bool
 }
 
@@ -32,6 +33,7 @@ func newListCommand(env *environment) *cobra.Command {
 	}
 	addRepoFlag(cmd, &o.repo)
 	addSystemIDFlag(cmd, &o.systemID)
+	cmd.Flags().DurationVar(&o.wait, "wait", 2*time.Minute, "how long to try while storage does not answer")
 	addJSONFlag(cmd, &o.json)
 	requireFlag(cmd, "repo")
 	return cmd
@@ -58,11 +60,8 @@ type timelineListing struct {
 	To       segment.LSN      `json:"to"`   // end of contiguous durable WAL
 }
 
-// listWait bounds the whole command.
-const listWait = 2 * time.Minute
-
 func runList(ctx context.Context, cmd *cobra.Command, env *environment, o listOptions) error {
-	ctx, cancel := context.WithTimeout(ctx, listWait)
+	ctx, cancel := patience(ctx, o.wait)
 	defer cancel()
 	want, err := parseSystemID(cmd, o.systemID)
 	if err != nil {
@@ -72,7 +71,7 @@ func runList(ctx context.Context, cmd *cobra.Command, env *environment, o listOp
 	if err != nil {
 		return err
 	}
-	l, err := gatherListing(ctx, storage.Retry(store, storage.RetryPolicy{MaxElapsed: listWait}), want)
+	l, err := gatherListing(ctx, storage.Retry(store, storage.RetryPolicy{Observe: newUploadWatch(env.logger).observe}), want)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -39,6 +40,9 @@ func run(ctx context.Context, env *environment, args []string) exitCode {
 		err = asUsageError(command, err)
 	}
 	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("interrupted: %w", err)
+		}
 		printError(env.stderr, err)
 	}
 	if isFetch(root, args) {
