@@ -247,7 +247,7 @@ func (d *sender) sendData() error {
 	}
 	p := append([]byte(nil), s.wal.between(from, to)...)
 	if s.mangle != nil {
-		s.mangle(from, p)
+		s.mangle(d.number, from, p)
 	}
 	d.sent = to
 	s.mu.Unlock()

@@ -29,11 +29,11 @@ type fakeServer struct {
 	history  map[segment.Timeline]string
 	next     *TimelineEnd // the timeline is historic
 	settings map[string]string
-	stopping bool                             // shutting down: WalSndDone
-	frozen   bool                             // says nothing any more
-	piece    func(from segment.LSN) int       // size of the next message; nil: 128 kB at most
-	mangle   func(from segment.LSN, p []byte) // damages what is sent
-	script   func(*sender) error              // in place of the walsender
+	stopping bool                                         // shutting down: WalSndDone
+	frozen   bool                                         // says nothing any more
+	piece    func(from segment.LSN) int                   // size of the next message; nil: 128 kB at most
+	mangle   func(sender int, from segment.LSN, p []byte) // damages what is sent
+	script   func(*sender) error                          // in place of the walsender
 
 	statuses []status
 	commands []string // all but SHOW

@@ -37,7 +37,9 @@ func (r *Receiver) session(ctx context.Context, stop <-chan struct{}) error {
 	s.stop = stop
 	err = r.stream(ctx, conn, s)
 	r.state.detach()
-	r.boundary = s.boundary
+	if s.boundary != nil { // else that of the stream before is the one to go on from
+		r.boundary = s.boundary
+	}
 	var damage *record.DamageError
 	if errors.As(err, &damage) {
 		r.damage = damage.LSN
@@ -88,64 +90,6 @@ func (r *Receiver) laneFailed() <-chan struct{} {
 		return nil
 	}
 	return r.lane.Failed()
-}
-
-// connect opens a connection to the host that is farthest ahead: by timeline, then a primary before a standby, then by
-// position.
-func (r *Receiver) connect(ctx context.Context) (*Conn, System, error) {
-	var (
-		best     *Conn
-		bestSys  System
-		bestRank hostRank
-		failures []error
-	)
-	for _, host := range r.options.Server.Hosts() {
-		conn, err := Connect(ctx, r.options.Server, host)
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		sys, rank, err := rankHost(ctx, conn)
-		if err != nil || best != nil && !bestRank.less(rank) {
-			_ = conn.Close(ctx)
-			failures = append(failures, err)
-			continue
-		}
-		if best != nil {
-			_ = best.Close(ctx)
-		}
-		best, bestSys, bestRank = conn, sys, rank
-	}
-	if best == nil {
-		return nil, System{}, errors.Join(failures...)
-	}
-	return best, bestSys, nil
-}
-
-// hostRank orders the servers of one cluster.
-type hostRank struct {
-	timeline segment.Timeline
-	primary  bool
-	flush    segment.LSN
-}
-
-func (a hostRank) less(b hostRank) bool {
-	switch {
-	case a.timeline != b.timeline:
-		return a.timeline < b.timeline
-	case a.primary != b.primary:
-		return b.primary
-	}
-	return a.flush < b.flush
-}
-
-func rankHost(ctx context.Context, conn *Conn) (System, hostRank, error) {
-	sys, err := conn.Identify(ctx)
-	if err != nil {
-		return sys, hostRank{}, err
-	}
-	standby, err := conn.InRecovery(ctx)
-	return sys, hostRank{timeline: sys.Timeline, primary: !standby, flush: sys.Flush}, err
 }
 
 // prepare reconciles with the server and the repository, and returns the Stream to run.
