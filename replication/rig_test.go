@@ -37,6 +37,7 @@ type rig struct {
 	stop     chan struct{}
 	done     chan error
 	ctx      context.Context // ends with the test, or after longest: then something hangs
+	cancel   context.CancelFunc
 	running  sync.WaitGroup
 }
 
@@ -59,10 +60,9 @@ func newRig(t *testing.T, server *fakeServer, store *ledger, change func(*Receiv
 	if r.receiver, err = NewReceiver(options); err != nil {
 		t.Fatal(err)
 	}
-	var cancel context.CancelFunc
-	r.ctx, cancel = context.WithTimeout(context.Background(), longest)
+	r.ctx, r.cancel = context.WithTimeout(context.Background(), longest)
 	t.Cleanup(func() {
-		cancel()
+		r.cancel()
 		r.running.Wait()
 		r.receiver.closeUploader() // for those that ran a single session
 		server.close()
@@ -80,6 +80,15 @@ func (r *rig) run() {
 func (r *rig) end() {
 	r.t.Helper()
 	close(r.stop)
+	if err := <-r.done; err != nil {
+		r.t.Errorf("Run: %v", err)
+	}
+}
+
+// kill stops the Receiver at once.
+func (r *rig) kill() {
+	r.t.Helper()
+	r.cancel()
 	if err := <-r.done; err != nil {
 		r.t.Errorf("Run: %v", err)
 	}
