@@ -18,7 +18,7 @@ import (
 //	if err := r.Err(); err != nil { ... }
 //
 // After an error a Reader stays where it is: go on with a Clone made earlier, or with a new Reader at a later
-// segment. A Reader is for one goroutine at a time and takes less than 400 bytes whatever the WAL holds.
+// segment. A Reader is for one goroutine at a time and takes less than 450 bytes whatever the WAL holds, without KeepBodies.
 type Reader struct {
 	systemID uint64
 	timeline segment.Timeline
@@ -44,6 +44,8 @@ type Reader struct {
 	crc    uint32      // of its body so far
 	head   [headerSize]byte
 	prefix [MaxPrefix]byte // the beginning of its body, as far as it has come
+	keep   []byte          // in place of prefix, where KeepBodies asked for more
+	limit  int             // how much of a body is kept
 	got    int
 	page   [longHeaderSize]byte // a page header that came in pieces
 }
@@ -57,9 +59,13 @@ func NewReader(systemID uint64, timeline segment.Timeline, size segment.Size, st
 	}
 	return &Reader{
 		systemID: systemID, timeline: timeline, size: size,
-		pos: start, since: start, lowest: 1, phase: phaseFresh,
+		pos: start, since: start, lowest: 1, phase: phaseFresh, limit: MaxPrefix,
 	}
 }
+
+// KeepBodies makes Prefix give up to limit bytes of a record's body instead of MaxPrefix, for those who decode records.
+// It takes limit bytes of memory at once and none per record. Call it before the first Feed.
+func (r *Reader) KeepBodies(limit int) { r.limit, r.keep = limit, make([]byte, limit) }
 
 // AllowPadding makes the Reader take a record length of zero, or zeros in place of a page header, for the end
 // of WAL, as PostgreSQL does: the rest of that segment must be zeros, an unfinished record is dropped, and the
@@ -93,8 +99,8 @@ func (r *Reader) Next() bool {
 // Record is what the last Next that returned true found.
 func (r *Reader) Record() Record { return r.rec }
 
-// Prefix is the beginning of that record's body, up to MaxPrefix bytes; it may alias what was fed, and is valid until the
-// next call of Next.
+// Prefix is the beginning of that record's body, up to MaxPrefix bytes or what KeepBodies allows; it may alias what was
+// fed, and is valid until the next call of Next. The body is there as a whole if these are Length less 24 bytes.
 func (r *Reader) Prefix() []byte { return r.body }
 
 // Err is the *DamageError that stopped the Reader, or nil.
@@ -107,6 +113,9 @@ func (r *Reader) Check(p []byte) error {
 	}
 	return r.err
 }
+
+// Version is the PostgreSQL that wrote the pages so far, 0 as long as there was none of a known format.
+func (r *Reader) Version() Version { return versionOf(r.magic) }
 
 // Position is the LSN of the next byte to be consumed: once Next has returned false without an error, of the
 // next byte to be fed.
@@ -127,6 +136,10 @@ func (r *Reader) Pending() (start segment.LSN, ok bool) {
 func (r *Reader) Clone() *Reader {
 	c := *r
 	c.data, c.body = nil, nil
+	if r.keep != nil {
+		c.keep = make([]byte, r.limit)
+		copy(c.keep, r.keep[:r.got])
+	}
 	return &c
 }
 
@@ -156,7 +169,7 @@ func (r *Reader) whole() bool {
 	if crc != binary.LittleEndian.Uint32(p[crcOffset:]) {
 		return false
 	}
-	r.body = p[headerSize:min(length, headerSize+MaxPrefix)]
+	r.body = p[headerSize:min(length, headerSize+r.limit)]
 	c.End = r.pos + segment.LSN(align(length))
 	r.last = r.pos
 	if c.isSwitch() {

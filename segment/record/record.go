@@ -7,7 +7,7 @@ import (
 	"walkeep/segment"
 )
 
-// Format facts of records (access/xlogrecord.h, access/rmgr.h, access/rmgrlist.h, catalog/pg_control.h).
+// Format facts of records (access/xlogrecord.h, catalog/pg_control.h).
 const (
 	headerSize = 24      // SizeOfXLogRecord
 	lengthSize = 4       // sizeof(xl_tot_len), the first field
@@ -15,12 +15,7 @@ const (
 	alignment  = 8       // MAXALIGN: where records start
 	maxLength  = 1 << 30 // PostgreSQL 16 stops at 1020 MB (XLogRecordMaxSize), before it at 1 GB less one byte
 
-	lastBuiltinRMID = 21  // RM_LOGICALMSG_ID, the same from 13 to 18
-	firstCustomRMID = 128 // RM_MIN_CUSTOM_ID, from 15 on
-
-	rmidXLOG   = 0    // RM_XLOG_ID
-	infoSwitch = 0x40 // XLOG_SWITCH
-	infoMask   = 0xF0 // ~XLR_INFO_MASK: the bits that belong to the resource manager
+	infoMask = 0xF0 // ~XLR_INFO_MASK: the bits that belong to the resource manager
 )
 
 // MaxPrefix is how many bytes of a record's body Reader.Prefix gives.
@@ -48,7 +43,7 @@ type Record struct {
 }
 
 // isSwitch tells whether the rest of the segment is unused.
-func (c *Record) isSwitch() bool { return c.RMID == rmidXLOG && c.Info&infoMask == infoSwitch }
+func (c *Record) isSwitch() bool { return c.is(opSwitch) }
 
 // set takes the fields of the header at p, which starts at lsn. End is left to the caller.
 func (c *Record) set(lsn segment.LSN, p []byte) {

@@ -42,7 +42,7 @@ func (r *Reader) step() bool {
 	case phaseBody:
 		n = min(n, int(r.left))
 		r.crc = crc32.Update(r.crc, castagnoli, r.data[:n])
-		r.got += copy(r.prefix[r.got:], r.data[:n])
+		r.got += copy(r.kept()[r.got:], r.data[:n])
 		r.left -= uint32(n)
 		r.advance(n)
 		return r.left == 0 && r.finish()
@@ -128,6 +128,14 @@ func (r *Reader) startBody() bool {
 	return r.left == 0 && r.finish()
 }
 
+// kept is where the beginning of an unfinished record's body is gathered.
+func (r *Reader) kept() []byte {
+	if r.keep != nil {
+		return r.keep
+	}
+	return r.prefix[:]
+}
+
 // finish: all bytes of the record at begin have come.
 func (r *Reader) finish() bool {
 	crc := crc32.Update(r.crc, castagnoli, r.head[:crcOffset])
@@ -136,7 +144,7 @@ func (r *Reader) finish() bool {
 		return false
 	}
 	r.rec.set(r.begin, r.head[:])
-	r.body = r.prefix[:r.got]
+	r.body = r.kept()[:r.got]
 	r.rec.End = align(r.pos)
 	r.last = r.begin
 	r.phase = phaseBetween
