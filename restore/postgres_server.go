@@ -54,8 +54,8 @@ func (s *Server) Configure(settings map[string]string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Start runs the server and waits until it is open for writing: recovery, if there is one, has ended. It stops when ctx
-// ends early.
+// Start runs the server and waits until it is open: for reading, if it is in recovery and hot_standby is on, else for writing.
+// It stops when ctx ends early.
 func (s *Server) Start(ctx context.Context) error {
 	log, err := os.OpenFile(s.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {

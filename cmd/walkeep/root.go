@@ -27,6 +27,7 @@ func registrations() []registration {
 		{groupProtect, newStatusCommand},
 		{groupProtect, newSlotCommand},
 		{groupRestore, newFetchCommand},
+		{groupInspect, newDemoCommand},
 		{groupInspect, newListCommand},
 		{groupInspect, newVersionCommand},
 	}
