@@ -162,7 +162,8 @@ func TestServerThatSendsGarbage(t *testing.T) {
 		if streams < 20 || streams > 200 {
 			t.Errorf("%d streams in a minute", streams)
 		}
-		if end := r.ledger.durable(); end > bad {
+		// What came of the record before the damage may be archived: its CRC can't be known then.
+		if end := r.ledger.durable(); end > bad+500 {
 			t.Errorf("archived up to %s", end)
 		}
 	})

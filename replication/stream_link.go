@@ -108,9 +108,12 @@ func (t *tail) due(open openSegment, demanded segment.LSN, now time.Time) (n int
 	if n <= 0 || open.checked == len(open.buf.Bytes) && !synchronous {
 		return 0, idle // a full segment is on its way by itself
 	}
-	at, ok := t.stream.progress.since(pos)
-	age := now.Sub(at)
+	at, flushed, ok := t.stream.progress.since(pos)
 	caughtUp := t.stream.progress.behind() <= catchingUp
+	if caughtUp {
+		at = flushed // connections that are lost again and again must not begin the wait anew each time
+	}
+	age := now.Sub(at)
 	switch {
 	case demanded > pos:
 	case caughtUp && (synchronous || n >= options.TailBytes):

@@ -92,12 +92,17 @@ func (p *progress) checked(lsn segment.LSN, at time.Time) {
 	p.commitsChecked = p.commits
 }
 
-// since returns when the byte at pos was checked; ok is false if it isn't yet.
-func (p *progress) since(pos segment.LSN) (at time.Time, ok bool) {
+// since returns when the byte at pos was checked, and when the server was first heard to have flushed it, by this stream or one
+// before; ok is false if it isn't checked yet.
+func (p *progress) since(pos segment.LSN) (checked, flushed time.Time, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m, ok := p.arrivals.behind(pos)
-	return m.at, ok
+	checked, flushed = m.at, m.at
+	if m, ok := p.ends.behind(pos); ok && m.at.Before(flushed) {
+		flushed = m.at
+	}
+	return checked, flushed, ok
 }
 
 // atRisk returns how many commits are checked and not durable, and when we first heard of the oldest byte that is not
