@@ -42,7 +42,16 @@ func (e *Encoder) Encode(dst []byte, statement Statement, raw []byte) ([]byte, e
 	if statement.Len() != len(raw) {
 		return dst, fmt.Errorf("encode %s: have %d bytes", statement, len(raw))
 	}
-	out := appender{buf: statement.Append(dst)}
+	out, err := e.compress(statement.Append(dst), raw)
+	if err != nil {
+		return dst, fmt.Errorf("encode %s: %w", statement, err)
+	}
+	return out, nil
+}
+
+// compress appends raw to dst as one LZ4 frame.
+func (e *Encoder) compress(dst, raw []byte) ([]byte, error) {
+	out := appender{buf: dst}
 	e.writer.Reset(&out)
 	err := e.writer.Apply(
 		lz4.BlockSizeOption(lz4.Block64Kb), lz4.ChecksumOption(true), lz4.SizeOption(uint64(len(raw))),
@@ -53,10 +62,7 @@ func (e *Encoder) Encode(dst []byte, statement Statement, raw []byte) ([]byte, e
 	if err == nil {
 		err = e.writer.Close()
 	}
-	if err != nil {
-		return dst, fmt.Errorf("encode %s: %w", statement, err)
-	}
-	return out.buf, nil
+	return out.buf, err
 }
 
 // appender is an io.Writer that appends to a slice.
@@ -77,24 +83,34 @@ func Decode(dst, object []byte) ([]byte, Statement, error) {
 	if err != nil {
 		return dst, Statement{}, err
 	}
-	if statement.Len() > maxRatio*(len(encoded)+1) {
-		return dst, statement, fmt.Errorf("%w: %s: %d bytes can't hold that much", ErrDamaged, statement, len(encoded))
+	out, err := decompress(dst, encoded, statement.Len(), statement.Hash)
+	if err != nil {
+		return dst, statement, fmt.Errorf("%w: %s: %w", ErrDamaged, statement, err)
 	}
-	n := len(dst)
-	out := append(dst, make([]byte, statement.Len())...)
+	return out, statement, nil
+}
+
+// decompress appends to dst the n raw bytes that encoded, one LZ4 frame, holds. It checks the frame's own checksums, the
+// length and the hash.
+func decompress(dst, encoded []byte, n int, hash uint64) ([]byte, error) {
+	if n > maxRatio*(len(encoded)+1) {
+		return dst, fmt.Errorf("%d bytes can't hold that much", len(encoded))
+	}
+	start := len(dst)
+	out := append(dst, make([]byte, n)...)
 	in := bytes.NewReader(encoded)
 	reader := lz4.NewReader(in)
-	if _, err := io.ReadFull(reader, out[n:]); err != nil && statement.Len() > 0 {
-		return dst, statement, fmt.Errorf("%w: %s: %w", ErrDamaged, statement, noEOF(err))
+	if _, err := io.ReadFull(reader, out[start:]); err != nil && n > 0 {
+		return dst, noEOF(err)
 	}
 	var probe [1]byte
 	if k, err := reader.Read(probe[:]); k != 0 || !errors.Is(err, io.EOF) || in.Len() != 0 {
-		return dst, statement, fmt.Errorf("%w: %s: more bytes than stated, or a bad end (%v)", ErrDamaged, statement, err)
+		return dst, fmt.Errorf("more bytes than stated, or a bad end (%v)", err)
 	}
-	if xxhash.Sum64(out[n:]) != statement.Hash {
-		return dst, statement, fmt.Errorf("%w: %s: hash differs", ErrDamaged, statement)
+	if xxhash.Sum64(out[start:]) != hash {
+		return dst, errors.New("hash differs")
 	}
-	return out, statement, nil
+	return out, nil
 }
 
 // noEOF keeps a truncated object from looking like a clean end.
