@@ -25,7 +25,7 @@ func newListCommand(env *environment) *cobra.Command {
 	var o listOptions
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "Show what the repository holds: clusters, timelines, WAL ranges, gaps",
+		Short: "Show what the repository holds: clusters, timelines, WAL ranges, backups, gaps",
 		Example: `  walkeep list --repo s3://backup/prod
   walkeep list --repo file:///srv/wal --json`,
 		Args: cobra.NoArgs,
@@ -50,6 +50,7 @@ type clusterListing struct {
 	SegmentSize segment.Size      `json:"wal_segment_size"`
 	Created     time.Time         `json:"created"`
 	Timelines   []timelineListing `json:"timelines"`
+	Backups     []backupListing   `json:"backups"`
 	Gaps        []catalog.Gap     `json:"gaps"`
 }
 
@@ -116,6 +117,9 @@ func gatherCluster(ctx context.Context, store storage.Store, id catalog.Identity
 	if l.Gaps == nil {
 		l.Gaps = []catalog.Gap{}
 	}
+	if l.Backups, err = gatherBackups(ctx, c); err != nil {
+		return l, err
+	}
 	lineages, err := c.AllLineages(ctx)
 	if err != nil {
 		return l, err
@@ -161,7 +165,7 @@ func (l listing) print(w io.Writer) error {
 		for _, t := range c.Timelines {
 			fmt.Fprintf(table, "  %d\t%s\t%s\t%s\t%s\n", t.Timeline, t.From, t.To, byteSize(float64(t.To-t.From)), t.Lineage)
 		}
-		failed = errors.Join(failed, table.Flush())
+		failed = errors.Join(failed, table.Flush(), printBackups(w, c.Backups))
 		for _, g := range c.Gaps {
 			say("  GAP: %s\n", g)
 		}

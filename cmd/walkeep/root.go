@@ -24,6 +24,7 @@ func registrations() []registration {
 	return []registration{
 		{groupProtect, newCheckCommand},
 		{groupProtect, newReceiveCommand},
+		{groupProtect, newBackupCommand},
 		{groupProtect, newStatusCommand},
 		{groupProtect, newSlotCommand},
 		{groupRestore, newFetchCommand},
