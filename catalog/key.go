@@ -68,9 +68,14 @@ func (k keys) abandoned(l segment.Lineage) Key {
 	return k.under("note") + l.String() + "/abandoned.json"
 }
 
+// acknowledgements is the prefix of the notes that an operator knows of gaps of a lineage.
+func (k keys) acknowledgements(l segment.Lineage) string {
+	return k.under("note") + l.String() + "/gap-"
+}
+
 // acknowledged is the key of the note that an operator knows of a gap.
 func (k keys) acknowledged(g Gap) Key {
-	return fmt.Sprintf("%s%s/gap-%016x-%016x.json", k.under("note"), g.Lineage, uint64(g.From), uint64(g.To))
+	return fmt.Sprintf("%s%016x-%016x.json", k.acknowledgements(g.Lineage), uint64(g.From), uint64(g.To))
 }
 
 // parseLast parses what follows the prefix of a key as a number of exactly digits hexadecimal digits with

@@ -51,12 +51,7 @@ func (c *Catalog) Abandoned(ctx context.Context, l segment.Lineage) (bool, error
 	return c.hasNote(ctx, c.keys.abandoned(l))
 }
 
-// AcknowledgeGap notes that an operator knows of a gap, so that it is no alarm any more. The WAL stays lost.
+// AcknowledgeGap notes that an operator knows of a gap, so that it and its parts are no alarm any more. The WAL stays lost.
 func (c *Catalog) AcknowledgeGap(ctx context.Context, g Gap, reason string, now time.Time) error {
 	return c.putNote(ctx, c.keys.acknowledged(g), reason, now)
-}
-
-// GapAcknowledged reports whether an operator knows of a gap.
-func (c *Catalog) GapAcknowledged(ctx context.Context, g Gap) (bool, error) {
-	return c.hasNote(ctx, c.keys.acknowledged(g))
 }

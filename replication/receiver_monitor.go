@@ -30,9 +30,7 @@ func (r *Receiver) look(ctx context.Context) {
 	defer cancel()
 	c, host, stream := r.state.targets()
 	if c != nil {
-		if gaps, err := c.Gaps(ctx); err == nil {
-			r.state.setGaps(gaps)
-		}
+		r.lookAtNotes(ctx, c)
 	}
 	if host == (Host{}) {
 		return // there was no server yet
@@ -51,6 +49,19 @@ func (r *Receiver) look(ctx context.Context) {
 			r.log.Info("synchronous_standby_names has changed", "synchronous", standbys.Matches(name))
 		}
 		r.state.setSynchronous(standbys.Matches(name), standbys.Requires(name))
+	}
+}
+
+// lookAtNotes asks the repository what was decided and healed meanwhile, by push, gap ack and timeline abandon.
+func (r *Receiver) lookAtNotes(ctx context.Context, c *catalog.Catalog) {
+	if gaps, err := c.OpenGaps(ctx); err == nil {
+		r.state.setGaps(gaps)
+	}
+	for _, l := range r.state.rivals() {
+		if abandoned, err := c.Abandoned(ctx, l); err == nil && abandoned {
+			r.state.dropRival(l)
+			r.log.Info("a rival was abandoned", "lineage", l.String())
+		}
 	}
 }
 

@@ -48,7 +48,7 @@ type Status struct {
 
 	WALRate                      float64 // bytes a second that the server writes, of late; 0 while unknown
 	Synchronous, SynchronousOnly bool
-	Gaps                         []catalog.Gap
+	Gaps                         []catalog.OpenGap
 	Rivals                       []segment.Lineage // archived histories of the same timeline number: one must be abandoned
 	Slot                         SlotInfo          // zero until seen over an ordinary connection
 	SlotSeen                     bool
@@ -157,7 +157,25 @@ func (s *receiverState) setRivals(rivals []segment.Lineage) {
 	s.status.Rivals = rivals
 }
 
-func (s *receiverState) setGaps(gaps []catalog.Gap) {
+func (s *receiverState) rivals() []segment.Lineage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status.Rivals
+}
+
+func (s *receiverState) dropRival(l segment.Lineage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rest []segment.Lineage // a snapshot may hold the old slice
+	for _, r := range s.status.Rivals {
+		if r != l {
+			rest = append(rest, r)
+		}
+	}
+	s.status.Rivals = rest
+}
+
+func (s *receiverState) setGaps(gaps []catalog.OpenGap) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.Gaps = gaps
@@ -166,7 +184,7 @@ func (s *receiverState) setGaps(gaps []catalog.Gap) {
 func (s *receiverState) addGap(g catalog.Gap) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.status.Gaps = append(s.status.Gaps[:len(s.status.Gaps):len(s.status.Gaps)], g)
+	s.status.Gaps = append(s.status.Gaps[:len(s.status.Gaps):len(s.status.Gaps)], catalog.OpenGap{Gap: g})
 }
 
 func (s *receiverState) setSlot(info SlotInfo, seen bool) {

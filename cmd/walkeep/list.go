@@ -51,7 +51,7 @@ type clusterListing struct {
 	Created     time.Time         `json:"created"`
 	Timelines   []timelineListing `json:"timelines"`
 	Backups     []backupListing   `json:"backups"`
-	Gaps        []catalog.Gap     `json:"gaps"`
+	Gaps        []catalog.OpenGap `json:"gaps"` // that are open
 }
 
 type timelineListing struct {
@@ -59,6 +59,8 @@ type timelineListing struct {
 	Lineage  segment.Lineage  `json:"lineage"`
 	From     segment.LSN      `json:"from"` // first archived byte
 	To       segment.LSN      `json:"to"`   // end of contiguous durable WAL
+	// Abandoned: an operator has given this lineage up.
+	Abandoned bool `json:"abandoned"`
 }
 
 func runList(ctx context.Context, cmd *cobra.Command, env *environment, o listOptions) error {
@@ -111,32 +113,23 @@ func gatherCluster(ctx context.Context, store storage.Store, id catalog.Identity
 	if err != nil {
 		return l, err
 	}
-	if l.Gaps, err = c.Gaps(ctx); err != nil {
+	if l.Gaps, err = c.OpenGaps(ctx); err != nil {
 		return l, err
 	}
 	if l.Gaps == nil {
-		l.Gaps = []catalog.Gap{}
+		l.Gaps = []catalog.OpenGap{}
 	}
 	if l.Backups, err = gatherBackups(ctx, c); err != nil {
 		return l, err
 	}
-	lineages, err := c.AllLineages(ctx)
+	branches, err := c.Branches(ctx)
 	if err != nil {
 		return l, err
 	}
-	for _, lineage := range lineages {
-		from, ok, err := c.Started(ctx, lineage)
-		if err != nil {
-			return l, err
-		}
-		if !ok {
-			continue
-		}
-		to, _, err := c.Frontier(ctx, lineage)
-		if err != nil {
-			return l, err
-		}
-		l.Timelines = append(l.Timelines, timelineListing{Timeline: lineage.Timeline, Lineage: lineage, From: from, To: to})
+	for _, b := range branches {
+		l.Timelines = append(l.Timelines, timelineListing{
+			Timeline: b.Lineage.Timeline, Lineage: b.Lineage, From: b.Begin, To: b.Frontier, Abandoned: b.Abandoned,
+		})
 	}
 	return l, nil
 }
@@ -163,11 +156,19 @@ func (l listing) print(w io.Writer) error {
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "  TIMELINE\tWAL FROM\tTO\tSIZE\tLINEAGE")
 		for _, t := range c.Timelines {
-			fmt.Fprintf(table, "  %d\t%s\t%s\t%s\t%s\n", t.Timeline, t.From, t.To, byteSize(float64(t.To-t.From)), t.Lineage)
+			mark := ""
+			if t.Abandoned {
+				mark = " (abandoned)"
+			}
+			fmt.Fprintf(table, "  %d\t%s\t%s\t%s\t%s%s\n", t.Timeline, t.From, t.To, byteSize(float64(t.To-t.From)), t.Lineage, mark)
 		}
 		failed = errors.Join(failed, table.Flush(), printBackups(w, c.Backups))
 		for _, g := range c.Gaps {
-			say("  GAP: %s\n", g)
+			if g.Acknowledged {
+				say("  gap, acknowledged: WAL [%s, %s) of %s is %s\n", g.From, g.To, g.Lineage, g.Kind)
+			} else {
+				say("  GAP: %s\n", g)
+			}
 		}
 	}
 	return failed

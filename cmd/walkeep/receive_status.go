@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -98,7 +99,7 @@ func dashboardStatus(s replication.Status, uploads *uploadWatch, o receiveOption
 		d.Lineage = s.Lineage.String()
 		d.Server = dashboard.Server{Host: s.Host.Name, Port: int(s.Host.Port), Version: versionText(s.Version), InRecovery: s.Standby}
 	}
-	if d.State == dashboard.Streaming && len(d.Gaps) > 0 {
+	if d.State == dashboard.Streaming && slices.ContainsFunc(d.Gaps, func(g dashboard.GapRange) bool { return !g.Acknowledged }) {
 		d.State = dashboard.Gap
 	}
 	if d.State == dashboard.Streaming && len(s.Rivals) > 0 {
@@ -149,7 +150,7 @@ func gapRanges(s replication.Status) []dashboard.GapRange {
 	for _, g := range s.Gaps {
 		ranges = append(ranges, dashboard.GapRange{
 			Lineage: g.Lineage.String(), From: g.From.String(), To: g.To.String(),
-			Kind: string(g.Kind), Reason: g.Reason, DetectedAt: dashboard.At(g.Detected),
+			Kind: string(g.Kind), Reason: g.Reason, DetectedAt: dashboard.At(g.Detected), Acknowledged: g.Acknowledged,
 		})
 	}
 	return ranges

@@ -29,7 +29,8 @@ const (
 	magic18 = 0xD118
 )
 
-func isKnownMagic(magic uint16) bool {
+// IsKnownMagic reports whether this package can read pages with that xlp_magic.
+func IsKnownMagic(magic uint16) bool {
 	switch magic {
 	case magic13, magic14, magic15, magic16, magic17, magic18:
 		return true
@@ -81,7 +82,7 @@ func (r *Reader) isKnownFormat(h *pageHeader) bool {
 	if r.magic != 0 || h.magic == 0 {
 		return true
 	}
-	return isKnownMagic(h.magic) && !isOtherBlockSize(h.blockSize)
+	return IsKnownMagic(h.magic) && !isOtherBlockSize(h.blockSize)
 }
 
 // isOtherBlockSize: configure --with-wal-blocksize allows the powers of two from 1 to 64 KB.
@@ -97,7 +98,7 @@ func (r *Reader) checkPage(lsn segment.LSN, h *pageHeader) bool {
 	switch {
 	case r.magic != 0 && h.magic != r.magic:
 		r.damaged(lsn, "page magic %04X, %04X before", h.magic, r.magic)
-	case !isKnownMagic(h.magic):
+	case !IsKnownMagic(h.magic):
 		r.damaged(lsn, "page magic %04X", h.magic)
 	case h.flags&^allFlags != 0 || h.flags&flagLong != 0 != isFirst:
 		r.damaged(lsn, "page flags %04X", h.flags)
