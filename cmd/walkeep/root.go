@@ -26,10 +26,13 @@ func registrations() []registration {
 		{groupProtect, newReceiveCommand},
 		{groupProtect, newBackupCommand},
 		{groupProtect, newStatusCommand},
+		{groupProtect, newPushCommand},
 		{groupProtect, newSlotCommand},
 		{groupRestore, newFetchCommand},
 		{groupInspect, newDemoCommand},
 		{groupInspect, newListCommand},
+		{groupInspect, newTimelineCommand},
+		{groupInspect, newGapCommand},
 		{groupInspect, newVersionCommand},
 	}
 }
