@@ -15,14 +15,16 @@ const catchingUp = 1 << 20
 
 // tail is the state of link: the chain of the segment it works on.
 type tail struct {
-	stream *Stream
-	linker *uploader.Linker
-	name   segment.Name
-	end    int  // of the chain, in bytes from the segment's beginning
-	known  bool // end is right; else the repository has to be asked
-	target int  // the chain found there, to be compared when so much is checked; -1: not yet asked
-	plan   rollups
-	roller *roller
+	stream  *Stream
+	linker  *uploader.Linker
+	name    segment.Name
+	end     int  // of the chain, in bytes from the segment's beginning
+	known   bool // end is right; else the repository has to be asked
+	target  int  // the chain found there, to be compared when so much is checked; -1: not yet asked
+	plan    rollups
+	roller  *roller
+	commits uint64 // checked when step began
+	gather  gathering
 }
 
 // link makes the tail durable: one link at a time, in order, until ctx ends.
@@ -58,6 +60,7 @@ const idle = time.Hour
 // step does what is due, until nothing is, and returns how long to wait at most.
 func (t *tail) step(ctx context.Context) (wait time.Duration, err error) {
 	for {
+		t.commits = t.stream.progress.commitsSoFar() // before first: a link may carry more, never less
 		open, demanded, ok := t.stream.window.first(t.stream.mark.LSN())
 		if !ok {
 			return idle, nil
@@ -94,6 +97,7 @@ func (t *tail) advance(ctx context.Context, open openSegment, demanded segment.L
 		return false, 0, err
 	}
 	t.end += due
+	t.gather.linked(t.commits, time.Now())
 	t.stream.mark.Durable(from, from+segment.LSN(due))
 	t.roller.linked(ctx, &t.plan, open, t.end)
 	return true, 0, nil
@@ -116,6 +120,8 @@ func (t *tail) due(open openSegment, demanded segment.LSN, now time.Time) (n int
 	age := now.Sub(at)
 	switch {
 	case demanded > pos:
+	case caughtUp && synchronous && t.gather.wait(t.commits, t.linker.Median(), now) > 0:
+		return 0, t.gather.wait(t.commits, t.linker.Median(), now)
 	case caughtUp && (synchronous || n >= options.TailBytes):
 	case ok && age >= t.patience():
 	default:

@@ -78,6 +78,13 @@ func (p *progress) commit(at time.Time) {
 	}
 }
 
+// commitsSoFar is how many commits were checked since the stream began.
+func (p *progress) commitsSoFar() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.commits
+}
+
 func (p *progress) unchecked(n uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
