@@ -161,7 +161,7 @@ func (r *Receiver) archived(ctx context.Context) ([]Archived, error) {
 	}
 	all := make([]Archived, 0, len(branches))
 	for _, b := range branches {
-		all = append(all, Archived{Branch: Branch{Lineage: b.Lineage, Forks: b.Forks}, Frontier: b.Frontier, Abandoned: b.Abandoned})
+		all = append(all, Archived{Branch: Branch{Lineage: b.Lineage, Forks: b.Forks}, Begin: b.Begin, Frontier: b.Frontier, Abandoned: b.Abandoned})
 	}
 	return all, nil
 }

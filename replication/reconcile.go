@@ -26,8 +26,9 @@ func (b Branch) end(t segment.Timeline) (lsn segment.LSN, ok bool) {
 // Archived is what the repository holds of one lineage.
 type Archived struct {
 	Branch
-	Frontier  segment.LSN
-	Abandoned bool // an operator has said that this lineage is not to be followed
+	Begin     segment.LSN
+	Frontier  segment.LSN // Begin if nothing is left of it
+	Abandoned bool        // an operator has said that this lineage is not to be followed
 }
 
 // Position is what a server says of itself.
@@ -102,19 +103,31 @@ func refuseStale(server Position, archived []Archived) (Decision, bool) {
 	return Decision{}, false
 }
 
-// follow finds the newest of the server's timelines that is archived, and goes on behind it.
+// follow finds the newest of the server's timelines that is archived, and goes on behind it; before that, with an older one that
+// is not archived up to where it ended: a timeline may have been begun by push, beside us.
 func follow(server Position, archived []Archived, size segment.Size) Decision {
+	newest := Decision{Action: ActionBegin, Branch: server.current()}
 	for i := len(server.Ancestry) - 1; i >= 0; i-- {
 		known, ok := find(archived, server.Ancestry[i].Lineage)
 		if !ok {
 			continue
 		}
-		if i == len(server.Ancestry)-1 {
-			return continueCurrent(server, known, size)
+		switch {
+		case newest.Action == ActionBegin && i == len(server.Ancestry)-1:
+			newest = continueCurrent(server, known, size)
+		case newest.Action == ActionBegin:
+			newest = continueAncestor(server, i, known, size)
+		case newest.Action == ActionStream && unfinished(server, i, known):
+			newest = continueAncestor(server, i, known, size)
 		}
-		return continueAncestor(server, i, known, size)
 	}
-	return Decision{Action: ActionBegin, Branch: server.current()}
+	return newest
+}
+
+// unfinished reports whether an ancestor is archived, but not up to where it ended. One of which nothing is left is not.
+func unfinished(server Position, i int, known Archived) bool {
+	fork, _ := server.Ancestry[i+1].end(known.Lineage.Timeline)
+	return known.Begin < known.Frontier && known.Frontier < fork
 }
 
 func find(archived []Archived, l segment.Lineage) (Archived, bool) {

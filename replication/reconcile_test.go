@@ -84,6 +84,9 @@ func TestReconcile(t *testing.T) {
 		{name: "E two forks in one segment", server: "1@5000100 2@5000200 3", flush: 0x9000000, archived: []string{"1 =5000100"}, want: ActionStream, timeline: 2, start: 0x5000000, verify: 0x5000100},
 		{name: "again in the segment of the fork", server: "1@5000100 2", flush: 0x9000000, archived: []string{"1 =5000100", "1@5000100 2 =5000180"}, want: ActionStream, timeline: 2, start: 0x5000000, verify: 0x5000100},
 		{name: "beyond the segment of the fork", server: "1@5000100 2", flush: 0x9000000, archived: []string{"1 =5000100", "1@5000100 2 =7000180"}, want: ActionStream, timeline: 2, start: 0x7000000},
+		{name: "parent unfinished, its child begun by push", server: "1@5000100 2", flush: 0x9000000, archived: []string{"1 =3800000", "1@5000100 2 =6000000"}, want: ActionStream, timeline: 1, start: 0x3000000},
+		{name: "grandparent unfinished", server: "1@5000100 2@7000100 3", flush: 0x9000000, archived: []string{"1 =3800000", "1@5000100 2 =6000000", "1@5000100 2@7000100 3 =8000000"}, want: ActionStream, timeline: 1, start: 0x3000000},
+		{name: "parent of which nothing is left", server: "1@5000100 2", flush: 0x9000000, archived: []string{"1 =1000000", "1@5000100 2 =7000180"}, want: ActionStream, timeline: 2, start: 0x7000000},
 		{name: "F S24 old primary came back", server: "1", flush: 0x9000000, archived: []string{"1 =5000100", "1@5000100 2 =6000000"}, want: ActionRefuse, timeline: 1, reason: "old primary"},
 		{name: "F after the newer one was abandoned", server: "1", flush: 0x9000000, archived: []string{"1 =5000100", "!1@5000100 2 =6000000"}, want: ActionStream, timeline: 1, start: 0x5000000},
 		{name: "F sibling with a higher number", server: "1@5000100 2", flush: 0x9000000, archived: []string{"1 =5000100", "1@5000200 3 =6000000"}, want: ActionRefuse, timeline: 2, reason: "two servers were promoted"},
@@ -100,7 +103,7 @@ func TestReconcile(t *testing.T) {
 				if _, err := fmt.Sscanf(frontier, "%x", &at); err != nil {
 					t.Fatal(err)
 				}
-				archived = append(archived, Archived{Branch: branch(t, line), Frontier: segment.LSN(at), Abandoned: abandoned})
+				archived = append(archived, Archived{Branch: branch(t, line), Begin: 0x1000000, Frontier: segment.LSN(at), Abandoned: abandoned})
 			}
 			d := Reconcile(server, archived, reconcileSize)
 			if d.Action != c.want || d.Branch.Lineage.Timeline != c.timeline || d.Start != c.start || d.Verify != c.verify || len(d.Rivals) != c.rivals {
@@ -140,6 +143,9 @@ func TestReconcileNeverSkips(t *testing.T) {
 		}
 		for i, b := range server.Ancestry {
 			if b.Lineage != d.Branch.Lineage {
+				if a, ok := find(archived, b.Lineage); ok && i+1 < n && unfinished(server, i, a) {
+					t.Fatalf("starts timeline %d although timeline %d is archived up to %s only", uint32(d.Branch.Lineage.Timeline), i+1, a.Frontier)
+				}
 				continue
 			}
 			if a, ok := find(archived, b.Lineage); ok && d.Start > a.Frontier {
