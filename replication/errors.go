@@ -111,6 +111,8 @@ func classifyRoutine(routine string) Class {
 	switch routine {
 	case "StartReplication", "tliSwitchPoint":
 		return ClassReconcile
+	case "CheckXLogRemoved": // 58P01 if a file was missing, XX000 if the segment is there and no longer what it was
+		return ClassWALRemoved
 	case "ReplicationSlotAcquire":
 		return ClassSlotInvalid
 	case "CheckSlotRequirements", "CheckLogicalDecodingRequirements":

@@ -147,6 +147,7 @@ func TestClassifyWithoutText(t *testing.T) {
 		{server("55000", "somewhere_new"), replication.ClassUnknown},
 		{server("XX000", "StartReplication"), replication.ClassReconcile},
 		{server("XX000", "ReplicationSlotReserveWal"), replication.ClassRetry},
+		{server("XX000", "CheckXLogRemoved"), replication.ClassWALRemoved},
 		{server("XX001", "ReadPageInternal"), replication.ClassUnknown},
 		{server("3D000", ""), replication.ClassAuth},
 		{server("53300", "InitProcess"), replication.ClassLimits},

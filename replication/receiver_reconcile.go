@@ -136,14 +136,19 @@ func (r *Receiver) ancestorHistory(ctx context.Context, conn *Conn, t segment.Ti
 	return r.catalog.PutHistory(ctx, t, content)
 }
 
-// historyOf returns the part of a descendant's history that is the history of t: all lines before the one of t.
+// historyOf returns the part of a descendant's history that is the history of t: what is before the line of t, without the
+// line feed by which the server sets the line it adds apart (access/transam/timeline.c: writeTimeLineHistory).
 func historyOf(t segment.Timeline, child []byte) ([]byte, error) {
 	rest := child
 	for len(rest) > 0 {
 		line, after, _ := bytes.Cut(rest, []byte("\n"))
 		fields := strings.Fields(string(line))
 		if len(fields) > 0 && fields[0] == fmt.Sprint(uint32(t)) {
-			if before := child[:len(child)-len(rest)]; len(before) > 0 {
+			before := child[:len(child)-len(rest)]
+			if bytes.HasSuffix(before, []byte("\n\n")) {
+				before = before[:len(before)-1]
+			}
+			if len(before) > 0 {
 				return before, nil
 			}
 			break

@@ -174,16 +174,17 @@ func (r *Receiver) firstAvailable(ctx context.Context, s *Stream) (segment.LSN, 
 	if sys.Timeline != s.timeline && s.end == 0 {
 		return 0, fmt.Errorf("the server is on timeline %d now: beginning again", uint32(sys.Timeline))
 	}
-	end := sys.Flush
+	// The last segment is the one with the last byte: nothing may be written yet, or ever on this timeline, behind that.
+	last := sys.Flush - 1
 	if s.end != 0 {
-		end = s.end // of a timeline that has ended: what comes behind it is another timeline's
+		last = s.end - 1 // what comes behind it is another timeline's
+		if ok, err := r.available(ctx, s, s.size.Start(last)); err != nil {
+			return 0, err
+		} else if !ok {
+			return s.end, nil
+		}
 	}
-	missing, there := s.size.Number(s.start), s.size.Number(end)
-	if ok, err := r.available(ctx, s, s.size.Start(end)); err != nil {
-		return 0, err
-	} else if !ok && s.end != 0 {
-		return s.end, nil
-	}
+	missing, there := s.size.Number(s.start), s.size.Number(last)
 	for there > missing+1 {
 		middle := missing + (there-missing)/2
 		ok, err := r.available(ctx, s, segment.LSN(uint64(middle)*uint64(s.size)))
@@ -199,7 +200,8 @@ func (r *Receiver) firstAvailable(ctx context.Context, s *Stream) (segment.LSN, 
 	return segment.LSN(uint64(there) * uint64(s.size)), nil
 }
 
-// available asks the server for WAL at lsn, without the slot.
+// available asks the server for WAL at lsn, without the slot. There must be some behind it: a server that has nothing to send
+// is silent.
 func (r *Receiver) available(ctx context.Context, s *Stream, lsn segment.LSN) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
