@@ -7,6 +7,7 @@ import (
 
 	"walkeep/integration/fault"
 	"walkeep/integration/postgres"
+	"walkeep/integration/walkeep"
 	"walkeep/segment"
 )
 
@@ -27,8 +28,12 @@ func TestS23ForkBehindTheArchive(t *testing.T) {
 		must(t, s.first.Kill9())
 		before := s.snapshot()
 
+		s.move(standby) // too early: it can't tell yet whether it will catch up
+		_, err := r.WaitStatus(s.ctx, "a word about the standby", func(st walkeep.Status) bool {
+			return st.State == "connecting" && strings.Contains(st.Message, "waiting until it has caught up")
+		})
+		must(t, err)
 		must(t, standby.Promote(s.ctx))
-		s.move(standby)
 		s.write(standby, 101, 200, 3500)
 		s.archived(standby)
 		l, fork := s.lineage(standby)

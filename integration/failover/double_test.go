@@ -129,7 +129,47 @@ func TestS58TwoTimelines2(t *testing.T) {
 	}
 	history, err := fetch(s.ctx, "00000002.history")
 	must(t, err)
+	s.move(behind) // which is not to be followed any more
+	s.red(r, "fork", "abandoned")
+	s.move(ahead)
+	_, err = r.WaitState(s.ctx, "streaming")
+	must(t, err)
+	s.unchanged(before)
 	if l, err := segment.NewLineage(2, history); err != nil || l != right {
 		t.Errorf("the history served is of %s, %v; want %s", l, err, right)
 	}
+}
+
+// TestS58SameFork promotes two standbys at the same position: their histories are equal, and only their WAL tells them
+// apart.
+func TestS58SameFork(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, postgres.Options{})
+	one, two := s.first.Standby(t, "", postgres.Options{}), s.first.Standby(t, "", postgres.Options{})
+	r := s.streaming()
+	s.write(s.first, 1, 100, 500)
+	end := s.archived(s.first)
+	must(t, one.WaitReplay(s.ctx, end))
+	must(t, two.WaitReplay(s.ctx, end))
+	must(t, s.first.Kill9())
+	must(t, one.Promote(s.ctx))
+	must(t, two.Promote(s.ctx))
+	a, _ := s.lineage(one)
+	b, _ := s.lineage(two)
+	if a != b {
+		t.Fatalf("lineages %s and %s: the test proves nothing", a, b)
+	}
+	s.move(one)
+	s.write(one, 101, 200, 1500)
+	s.archived(one)
+	before := s.snapshot()
+	s.move(two)
+	s.write(two, 1000, 1999, 2500)
+	if exit, err := r.Wait(s.ctx); err != nil || exit == 0 {
+		t.Errorf("the receiver ended with %d, %v; want it to stop at the fork", exit, err)
+	}
+	if !strings.Contains(r.Log(), "other WAL") {
+		t.Error("the receiver did not say that the repository holds other WAL")
+	}
+	s.unchanged(before)
 }

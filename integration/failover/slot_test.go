@@ -65,6 +65,8 @@ func TestS16SlotLostWhileDown(t *testing.T) {
 		must(t, err)
 		s.loseSlot()
 		s.removeSegment(end)
+		_, err = s.first.SwitchWAL(s.ctx) // an idle server that has nothing to send behind its last segment
+		must(t, err)
 
 		r = s.receive()
 		st := s.red(r, "gap", "lost")

@@ -115,7 +115,14 @@ func TestS22PromotionsWhileDown(t *testing.T) {
 		}
 		s.skipTo(5)
 		s.write(s.first, 100, 109, 1500)
+		// A server need not have its ancestors' histories: its own has all that was in them.
+		lost := filepath.Join(s.first.DataDir(), "pg_wal", "00000002.history")
+		kept, err := os.ReadFile(lost)
+		must(t, err)
+		must(t, os.Remove(lost))
 		r = s.streaming()
+		must(t, os.WriteFile(lost, kept, 0o600))
+		must(t, own(lost))
 		s.archived(s.first)
 
 		branches := s.branches()
