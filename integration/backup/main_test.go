@@ -36,7 +36,7 @@ type site struct {
 
 func newSite(t testing.TB, o postgres.Options) *site {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	s := &site{Server: postgres.Start(t, o), t: t, ctx: ctx}
 	s.work = s.temp()
@@ -138,7 +138,8 @@ func (s *site) extract(b catalog.Backup) string {
 // recover starts a server on an extracted backup, with nothing but restore_command, and waits until it takes writes.
 func (s *site) recover(data string) *postgres.Server {
 	s.t.Helper()
-	s.shell(fmt.Sprintf("touch '%s/recovery.signal'", data))
+	// A standby's own signal file is part of its backup, and would keep the restored server waiting for more WAL.
+	s.shell(fmt.Sprintf("cd '%s'; rm -f standby.signal; touch recovery.signal", data))
 	server := postgres.Open(s.t, data, postgres.Options{Major: s.Major, Config: map[string]string{
 		"restore_command":          fmt.Sprintf("%s fetch --repo %s %%f %%p || exit $(( $? == 1 ? 1 : 200 ))", walkeep.Binary(s.t), s.repo()),
 		"recovery_target_timeline": "latest", "archive_mode": "off", "recovery_target_action": "promote",
