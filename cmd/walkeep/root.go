@@ -31,6 +31,7 @@ func registrations() []registration {
 		{groupRestore, newFetchCommand},
 		{groupInspect, newDemoCommand},
 		{groupInspect, newListCommand},
+		{groupInspect, newInspectCommand},
 		{groupInspect, newTimelineCommand},
 		{groupInspect, newGapCommand},
 		{groupInspect, newVersionCommand},

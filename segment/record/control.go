@@ -19,6 +19,7 @@ const (
 	opFPIForHint         = 0xA0 // XLOG_FPI_FOR_HINT
 	opFPI                = 0xB0 // XLOG_FPI
 	opOverwrite          = 0xD0 // XLOG_OVERWRITE_CONTRECORD
+	opCheckpointRedo     = 0xE0 // XLOG_CHECKPOINT_REDO, from 17 on
 )
 
 // is reports whether a record is one of XLOG with that operation.

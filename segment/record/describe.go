@@ -1,6 +1,10 @@
 package record
 
-import "fmt"
+import (
+	"fmt"
+
+	"walkeep/segment"
+)
 
 // timeLayout is how the server prints a timestamp in UTC (utils/adt/timestamp.c: timestamptz_to_str).
 const timeLayout = "2006-01-02 15:04:05.000000 MST"
@@ -61,8 +65,10 @@ func describeControl(dst []byte, v Version, c Record, b *Body) ([]byte, error) {
 		return fmt.Appendf(dst, "lsn %s; time %s", o.Lost, o.Time.Format(timeLayout)), err
 	case c.is(opBackupEnd):
 		in := cursor{p: b.Main}
-		high := in.uint64()
-		return fmt.Appendf(dst, "%X/%X", high>>32, uint32(high)), in.check(c, b)
+		return fmt.Appendf(dst, "%s", segment.LSN(in.uint64())), in.check(c, b)
+	case c.is(opCheckpointRedo) && v >= 17:
+		in := cursor{p: b.Main}
+		return fmt.Appendf(dst, "wal_level %s", WALLevel(in.int32())), in.check(c, b)
 	}
 	return dst, nil
 }

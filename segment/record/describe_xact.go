@@ -36,11 +36,20 @@ func describeEnd(dst []byte, t *Transaction, b *Body) []byte {
 	if t.Subxacts.Len() > 0 {
 		dst = appendXIDs(append(dst, "; subxacts:"...), t.Subxacts)
 	}
-	dst = appendStats(dst, t.DroppedStats)
+	dst = appendStats(dst, "dropped stats", t.DroppedStats)
 	if t.Messages.Len() > 0 {
+		if t.Info&relcacheInitInval != 0 {
+			dst = fmt.Appendf(dst, "; relcache init file inval dbid %d tsid %d", t.Database, t.Tablespace)
+		}
 		dst = appendMessages(append(dst, "; "...), t.Messages)
 	}
-	if !t.OriginTime.IsZero() {
+	if t.Info&applyFeedback != 0 {
+		dst = append(dst, "; apply_feedback"...)
+	}
+	if t.Info&forceSyncCommit != 0 {
+		dst = append(dst, "; sync"...)
+	}
+	if t.Info&hasOrigin != 0 {
 		dst = fmt.Appendf(dst, "; origin: node %d, lsn %s, at ", b.Origin, t.OriginLSN)
 		dst = t.OriginTime.AppendFormat(dst, timeLayout)
 	}
@@ -52,7 +61,8 @@ func describePrepare(dst []byte, p *Prepare) []byte {
 	dst = p.Time.AppendFormat(dst, timeLayout)
 	dst = appendFiles(dst, "rels(commit)", p.DroppedAtEnd)
 	dst = appendFiles(dst, "rels(abort)", p.DroppedAtAbort)
-	dst = appendStats(dst, p.Stats)
+	dst = appendStats(dst, "commit dropped stats", p.Stats)
+	dst = appendStats(dst, "abort dropped stats", p.AbortStats)
 	if p.Subxacts.Len() > 0 {
 		dst = appendXIDs(append(dst, "; subxacts:"...), p.Subxacts)
 	}
@@ -80,11 +90,11 @@ func appendFiles(dst []byte, title string, files Locators) []byte {
 	return dst
 }
 
-func appendStats(dst []byte, stats DroppedStats) []byte {
+func appendStats(dst []byte, title string, stats DroppedStats) []byte {
 	if stats.Len() == 0 {
 		return dst
 	}
-	dst = append(dst, "; dropped stats:"...)
+	dst = fmt.Appendf(dst, "; %s:", title)
 	for s := range stats.All() {
 		dst = fmt.Appendf(dst, " %d/%d/%d", s.Kind, s.Database, s.Object)
 	}

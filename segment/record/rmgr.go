@@ -25,6 +25,9 @@ var managerNames = [lastBuiltinRMID + 1]string{
 // BuiltinManagers is how many resource managers PostgreSQL has of its own: their ids are below it.
 const BuiltinManagers = lastBuiltinRMID + 1
 
+// FirstCustomManager is the lowest id that extensions use, from 15 on (access/rmgr.h: RM_MIN_CUSTOM_ID).
+const FirstCustomManager = firstCustomRMID
+
 // ManagerName is pg_waldump's name for a resource manager; "custom128" for those of extensions.
 func ManagerName(rmid uint8) string {
 	if int(rmid) < len(managerNames) {

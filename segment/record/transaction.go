@@ -21,6 +21,10 @@ const (
 	hasOrigin    = 1 << 5 // XACT_XINFO_HAS_ORIGIN
 	hasGID       = 1 << 7 // XACT_XINFO_HAS_GID
 	hasStats     = 1 << 8 // XACT_XINFO_HAS_DROPPED_STATS, from 15 on
+
+	applyFeedback     = 1 << 29 // XACT_COMPLETION_APPLY_FEEDBACK
+	relcacheInitInval = 1 << 30 // XACT_COMPLETION_UPDATE_RELCACHE_FILE
+	forceSyncCommit   = 1 << 31 // XACT_COMPLETION_FORCE_SYNC_COMMIT
 )
 
 // The operations of transactions (access/xact.h).
@@ -40,6 +44,7 @@ type Transaction struct {
 	XID         uint32
 	IsCommitted bool
 	IsPrepared  bool      // it had been prepared before
+	Info        uint32    // which parts the record has, and what replay must do: XACT_XINFO_* and XACT_COMPLETION_*
 	Time        time.Time // by the server's clock; recovery_target_time compares with it
 	// Database where it ran, 0 if the record doesn't say.
 	Database, Tablespace uint32
@@ -108,38 +113,37 @@ func (t *Transaction) Decode(v Version, c Record, b *Body) error {
 	}
 	in := cursor{p: b.Main}
 	t.Time = in.time()
-	var parts uint32
 	if c.Info&hasXinfo != 0 {
-		parts = in.uint32()
+		t.Info = in.uint32()
 	}
-	t.decodeLists(v, parts, &in)
-	if parts&hasTwoPhase != 0 {
+	t.decodeLists(v, &in)
+	if t.Info&hasTwoPhase != 0 {
 		t.XID = in.uint32()
-		if parts&hasGID != 0 {
+		if t.Info&hasGID != 0 {
 			t.GID = in.text()
 		}
 	}
-	if parts&hasOrigin != 0 {
+	if t.Info&hasOrigin != 0 {
 		t.OriginLSN, t.OriginTime = segment.LSN(in.uint64()), in.time()
 	}
 	return in.check(c, b)
 }
 
 // decodeLists reads the parts up to the invalidation messages, each of which is there if its bit is set.
-func (t *Transaction) decodeLists(v Version, parts uint32, in *cursor) {
-	if parts&hasDatabase != 0 {
+func (t *Transaction) decodeLists(v Version, in *cursor) {
+	if t.Info&hasDatabase != 0 {
 		t.Database, t.Tablespace = in.uint32(), in.uint32()
 	}
-	if parts&hasSubxacts != 0 {
+	if t.Info&hasSubxacts != 0 {
 		t.Subxacts = in.array(in.int32(), xidSize)
 	}
-	if parts&hasRelations != 0 {
+	if t.Info&hasRelations != 0 {
 		t.Dropped = in.array(in.int32(), locatorSize)
 	}
-	if parts&hasStats != 0 && v >= 15 {
+	if t.Info&hasStats != 0 && v >= 15 {
 		t.DroppedStats = in.droppedStats(v, in.int32())
 	}
-	if parts&hasMessages != 0 && t.IsCommitted {
+	if t.Info&hasMessages != 0 && t.IsCommitted {
 		t.Messages = in.array(in.int32(), messageSize)
 	}
 }

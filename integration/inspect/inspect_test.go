@@ -1,0 +1,346 @@
+package inspect_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"walkeep/integration/postgres"
+	"walkeep/integration/walkeep"
+)
+
+// A line is one record.
+type line struct {
+	said
+	Blocks []struct {
+		Method string `json:"image_compression"`
+	} `json:"blocks"`
+}
+
+// said is what is compared of a record.
+type said struct {
+	LSN         string `json:"lsn"`
+	End         string `json:"end"`
+	Prev        string `json:"prev"`
+	XID         uint32 `json:"xid"`
+	Manager     string `json:"rmgr"`
+	Op          string `json:"op"`
+	Length      int    `json:"length"`
+	MainLength  int    `json:"main_length"`
+	ImageBytes  int    `json:"image_bytes"`
+	Description string `json:"description"`
+}
+
+// inspect runs walkeep inspect --json over the range.
+func (a archived) inspect(t *testing.T) []line {
+	t.Helper()
+	out := walkeep.MustRun(t, "inspect", "--repo", a.repo, "--json", a.from.String()+".."+a.to.String())
+	var lines []line
+	for d := json.NewDecoder(strings.NewReader(out)); d.More(); {
+		var l line
+		must(t, d.Decode(&l))
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+// TestServerAgrees: record by record, walkeep inspect says what pg_walinspect says of the same WAL, and pg_waldump where there
+// is one.
+func TestServerAgrees(t *testing.T) {
+	for _, major := range postgres.Matrix() {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), deadline())
+			defer cancel()
+			a := archive(t, ctx, major)
+			got := a.inspect(t)
+			if major >= 15 {
+				compareLines(t, a.walinspect(t, ctx), got)
+			}
+			if major == 15 {
+				a.compareWaldump(t)
+			}
+			isConsistent(t, got)
+			sawEverything(t, major, got)
+			a.compareCommitTimes(t, ctx, got)
+			a.compareExport(t)
+		})
+	}
+}
+
+// isConsistent: each record follows the one before, and what it did is known. 13 and 14 have no pg_walinspect.
+func isConsistent(t *testing.T, lines []line) {
+	t.Helper()
+	for i, l := range lines {
+		if i > 0 && l.Prev != lines[i-1].LSN {
+			t.Fatalf("record at %s follows %s, want %s", l.LSN, l.Prev, lines[i-1].LSN)
+		}
+		if strings.HasPrefix(l.Op, "UNKNOWN") || strings.HasPrefix(l.Description, l.Op+" (record") {
+			t.Errorf("record at %s: %s", l.LSN, l.Description)
+		}
+	}
+}
+
+// walinspect is pg_get_wal_records_info of the range.
+func (a archived) walinspect(t *testing.T, ctx context.Context) []said {
+	t.Helper()
+	conn, err := a.Connect(ctx)
+	must(t, err)
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, "SET TimeZone = 'UTC'")
+	must(t, err)
+	rows, err := conn.Query(ctx, `SELECT start_lsn::text, end_lsn::text, prev_lsn::text, xid::text::int8, resource_manager, record_type,
+		record_length, main_data_length, fpi_length, coalesce(description, '') FROM pg_get_wal_records_info($1, $2)`,
+		a.from.String(), a.to.String())
+	must(t, err)
+	lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (said, error) {
+		var l said
+		var xid int64
+		err := row.Scan(&l.LSN, &l.End, &l.Prev, &xid, &l.Manager, &l.Op, &l.Length, &l.MainLength, &l.ImageBytes, &l.Description)
+		l.XID = uint32(xid)
+		return l, err
+	})
+	must(t, err)
+	return lines
+}
+
+func compareLines(t *testing.T, want []said, got []line) {
+	t.Helper()
+	differ := 0
+	for i := range min(len(want), len(got)) {
+		w, g := want[i], got[i].said
+		w.Description, g.Description = comparable(w.Manager, w.Op, w.Description), comparable(g.Manager, g.Op, describeOnly(g))
+		if w == g {
+			continue
+		}
+		t.Errorf("record %d (-server +walkeep):\n%s", i, cmp.Diff(w, g))
+		if differ++; differ == 10 {
+			t.FailNow()
+		}
+	}
+	if len(want) != len(got) || len(got) < 5000 {
+		t.Errorf("%d records, the server has %d", len(got), len(want))
+	}
+}
+
+// describeOnly is the description without operation and blocks, which the server has elsewhere.
+func describeOnly(l said) string {
+	s := strings.TrimSpace(strings.TrimPrefix(l.Description, l.Op))
+	if at := strings.Index(s, ", blkref #"); at >= 0 {
+		s = s[:at]
+	}
+	return s
+}
+
+var (
+	fileOf     = regexp.MustCompile(`\b(\d+)/(\d+)/(\d+)\b`)
+	serverTime = regexp.MustCompile(`\d\d:\d\d:\d\d(\.\d+)?\+00`)
+	gid        = regexp.MustCompile(`; gid \w+`)
+	numbers    = map[string]*regexp.Regexp{
+		"off": regexp.MustCompile(`off:? (\d+)`), "xmax": regexp.MustCompile(`xmax:? (\d+)`),
+		"flags": regexp.MustCompile(`flags:? (0x\w+)`), "new": regexp.MustCompile(`new[_ ]off:? (\d+)`),
+		"tuples": regexp.MustCompile(`ntuples: (\d+)|(\d+) tuples`),
+	}
+)
+
+// comparable reduces a description to what all versions say in words that can be compared: "" where walkeep doesn't decode.
+func comparable(manager, op, s string) string {
+	s = strings.TrimPrefix(strings.TrimSpace(s), "; ")
+	if strings.Contains(s, "+00") {
+		s = serverTime.ReplaceAllStringFunc(s, fullTime)
+	}
+	switch manager {
+	case "XLOG":
+		return s
+	case "Transaction":
+		return paths(gid.ReplaceAllString(s, ""))
+	case "Database", "RelMap":
+		return s
+	case "Heap", "Heap2":
+		return rowNumbers(op, s)
+	}
+	return ""
+}
+
+// fullTime writes a time as walkeep does: the server leaves out zeros at the end.
+func fullTime(at string) string {
+	seconds, fraction, _ := strings.Cut(strings.TrimSuffix(at, "+00"), ".")
+	return seconds + "." + (fraction + "000000")[:6] + " UTC"
+}
+
+// paths writes files as the server does.
+func paths(s string) string {
+	return fileOf.ReplaceAllStringFunc(s, func(l string) string {
+		part := fileOf.FindStringSubmatch(l)
+		switch part[1] {
+		case "1663":
+			return "base/" + part[2] + "/" + part[3]
+		case "1664":
+			return "global/" + part[3]
+		}
+		return l // statistics have the same form
+	})
+}
+
+func rowNumbers(op, s string) string {
+	name, _, _ := strings.Cut(op, "+")
+	var out []string
+	for _, what := range map[string][]string{
+		"INSERT": {"off", "flags"}, "DELETE": {"off", "flags"}, "UPDATE": {"off", "xmax", "flags", "new"},
+		"HOT_UPDATE": {"off", "xmax", "flags", "new"}, "MULTI_INSERT": {"tuples", "flags"},
+	}[name] {
+		m := numbers[what].FindStringSubmatch(s)
+		if m == nil {
+			return s + " has no " + what
+		}
+		out = append(out, what, strings.Join(m[1:], ""))
+	}
+	return strings.Join(out, " ")
+}
+
+// sawEverything: the load had what this test is about.
+func sawEverything(t *testing.T, major int, lines []line) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, l := range lines {
+		seen[l.Manager+"/"+l.Op] = true
+		for _, b := range l.Blocks {
+			seen[b.Method] = true
+		}
+	}
+	want := []string{
+		"Transaction/COMMIT", "Transaction/ABORT", "Transaction/PREPARE", "Transaction/COMMIT_PREPARED", "Transaction/ABORT_PREPARED",
+		"Transaction/ASSIGNMENT", "Heap/INSERT", "Heap/DELETE", "Heap/UPDATE", "Heap/HOT_UPDATE", "Heap/TRUNCATE", "Heap2/MULTI_INSERT",
+		"Heap2/MULTI_INSERT+INIT", "Storage/CREATE", "Database/DROP", "RelMap/UPDATE", "XLOG/CHECKPOINT_ONLINE", "XLOG/RESTORE_POINT",
+		"XLOG/FPI", "LogicalMessage/MESSAGE", "pglz",
+	}
+	switch {
+	case major >= 15:
+		want = append(want, "Database/CREATE_WAL_LOG", "Database/CREATE_FILE_COPY")
+	default:
+		want = append(want, "Database/CREATE")
+	}
+	if major == 15 {
+		want = append(want, "lz4", "zstd")
+	}
+	for _, w := range want {
+		if !seen[w] {
+			t.Errorf("the load made no %s", w)
+		}
+	}
+}
+
+// compareWaldump compares with Debian's pg_waldump: the statistics as a whole, of the lines what isn't in other words.
+func (a archived) compareWaldump(t *testing.T) {
+	t.Helper()
+	dump := func(args ...string) []string {
+		args = append(args, "-p", filepath.Join(a.DataDir(), "pg_wal"), "-s", a.from.String(), "-e", a.to.String())
+		cmd := exec.Command(postgres.Tool("pg_waldump"), args...)
+		cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("pg_waldump: %v", err)
+		}
+		return strings.Split(strings.TrimRight(string(out), "\n"), "\n")
+	}
+	ours := func(args ...string) []string {
+		args = append([]string{"inspect", "--repo", a.repo, a.from.String() + ".." + a.to.String()}, args...)
+		return strings.Split(strings.TrimRight(walkeep.MustRun(t, args...), "\n"), "\n")
+	}
+	for _, kind := range []string{"--stats", "--stats=record"} {
+		got := ours(kind)
+		got = got[:len(got)-2] // pg_waldump has no line of commits
+		sameLines(t, kind, dump(kind)[1:], got[1:])
+	}
+	filters := [][]string{nil, {"--rmgr", "Heap"}, {"--limit", "100"}}
+	for _, f := range filters {
+		got, want := ours(f...), dump(f...)
+		for i := range got {
+			got[i] = plainLine(got[i])
+		}
+		for i := range want {
+			want[i] = plainLine(want[i])
+		}
+		sameLines(t, strings.Join(f, " "), want, got)
+	}
+}
+
+func sameLines(t *testing.T, what string, want, got []string) {
+	t.Helper()
+	for i := range min(len(want), len(got)) {
+		if want[i] != got[i] {
+			t.Errorf("%s: line %d\npg_waldump: %s\nwalkeep:    %s", what, i, want[i], got[i])
+			return
+		}
+	}
+	if len(want) != len(got) {
+		t.Errorf("%s: %d lines, pg_waldump has %d", what, len(got), len(want))
+	}
+}
+
+// plainLine leaves out what a line says between operation and blocks.
+func plainLine(s string) string {
+	head, description, _ := strings.Cut(strings.TrimRight(s, " "), " desc: ")
+	op, _, _ := strings.Cut(description, " ")
+	if at := strings.Index(description, ", blkref #"); at >= 0 {
+		return head + strings.TrimSuffix(op, ",") + description[at:]
+	}
+	return head + op
+}
+
+// compareExport: exported segments are the server's own files. The last one is still being written.
+func (a archived) compareExport(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "out")
+	out := walkeep.MustRun(t, "inspect", "--repo", a.repo, "--out", dir, a.from.String()+".."+a.to.String())
+	names := strings.Fields(out)
+	if len(names) < 2 || !strings.HasSuffix(names[len(names)-1], ".partial") {
+		t.Fatalf("exported %v", names)
+	}
+	for i, name := range names {
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		must(t, err)
+		want, err := os.ReadFile(filepath.Join(a.DataDir(), "pg_wal", strings.TrimSuffix(name, ".partial")))
+		must(t, err)
+		n := len(want)
+		if i == len(names)-1 {
+			n = int(a.to & (16<<20 - 1))
+		}
+		if len(got) != len(want) || string(got[:n]) != string(want[:n]) {
+			t.Errorf("%s differs from the server's file", name)
+		}
+	}
+}
+
+// compareCommitTimes compares with what track_commit_timestamp kept.
+func (a archived) compareCommitTimes(t *testing.T, ctx context.Context, lines []line) {
+	t.Helper()
+	var xids, times []string
+	for _, l := range lines {
+		if l.Manager == "Transaction" && l.Op == "COMMIT" && l.XID != 0 {
+			at, _, _ := strings.Cut(strings.TrimPrefix(l.Description, "COMMIT "), ";")
+			xids, times = append(xids, fmt.Sprint(l.XID)), append(times, at)
+		}
+	}
+	conn, err := a.Connect(ctx)
+	must(t, err)
+	defer conn.Close(context.WithoutCancel(ctx))
+	rows, err := conn.Query(ctx, `SELECT to_char(pg_xact_commit_timestamp(x::xid) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US UTC')
+		FROM unnest($1::text[]) WITH ORDINALITY AS u (x, n) ORDER BY n`, xids)
+	must(t, err)
+	want, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	must(t, err)
+	sameLines(t, "commit times", want, times)
+	if len(times) < 300 {
+		t.Errorf("only %d commits", len(times))
+	}
+}
