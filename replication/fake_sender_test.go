@@ -201,8 +201,8 @@ func (d *sender) next() (act func() error, changed <-chan struct{}, limit time.D
 		confirmed = d.last.write
 	}
 	switch {
-	case d.gone != nil:
-		return func() error { return d.gone }, nil, 0
+	case d.gone != nil || s.closed:
+		return func() error { return errGone }, nil, 0
 	case s.frozen:
 	case d.done:
 		return d.endCopy, nil, 0
@@ -273,6 +273,7 @@ func (d *sender) endCopy() error {
 func (d *sender) shutDown() error {
 	d.b.Send(&pgproto3.CommandComplete{CommandTag: []byte("COPY 0")})
 	_ = d.b.Flush()
+	d.server.do(func() { d.server.down = true })
 	return errGone
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,6 +32,8 @@ type fakeServer struct {
 	settings map[string]string
 	stopping bool                                         // shutting down: WalSndDone
 	frozen   bool                                         // says nothing any more
+	down     bool                                         // takes no connections
+	closed   bool                                         // the test is over
 	piece    func(from segment.LSN) int                   // size of the next message; nil: 128 kB at most
 	mangle   func(sender int, from segment.LSN, p []byte) // damages what is sent
 	script   func(*sender) error                          // in place of the walsender
@@ -38,6 +41,7 @@ type fakeServer struct {
 	statuses []status
 	commands []string // all but SHOW
 	onStatus func(status)
+	onStart  func(command string) // START_REPLICATION
 
 	wrap  func(net.Conn) net.Conn // of the client's end
 	conns map[net.Conn]struct{}
@@ -65,14 +69,20 @@ func newServer(t testing.TB, wal *walWriter) *fakeServer {
 	return s
 }
 
-// close ends all connections and waits for their goroutines.
+// close ends all connections and waits for their goroutines. Nobody may connect any more.
 func (s *fakeServer) close() {
+	s.do(func() { s.down, s.closed = true, true })
+	s.cut()
+	s.group.Wait()
+}
+
+// cut ends all connections.
+func (s *fakeServer) cut() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for c := range s.conns {
 		_ = c.Close()
 	}
-	s.mu.Unlock()
-	s.group.Wait()
 }
 
 // do changes the server.
@@ -107,6 +117,10 @@ func (s *fakeServer) config() *Config {
 func (s *fakeServer) dial(context.Context, string, string) (net.Conn, error) {
 	client, server := net.Pipe()
 	s.mu.Lock()
+	if s.down {
+		s.mu.Unlock()
+		return nil, syscall.ECONNREFUSED
+	}
 	s.conns[server] = struct{}{}
 	wrap := s.wrap
 	s.mu.Unlock()
@@ -189,6 +203,9 @@ func (s *fakeServer) note(command string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.commands = append(s.commands, command)
+	if s.onStart != nil {
+		s.onStart(command)
+	}
 }
 
 func serverError(code, routine, message string) *pgproto3.ErrorResponse {

@@ -39,6 +39,7 @@ type rig struct {
 	ctx      context.Context // ends with the test, or after longest: then something hangs
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
+	onAck    func(flush segment.LSN) // a status is being sent
 }
 
 // longest is how much of its own time a test may take.
@@ -157,6 +158,7 @@ type ledger struct {
 	ranges [][2]segment.LSN // of segments, links and roll-ups, in the order of their Puts
 	order  []string         // keys put
 	onPut  func(key string)
+	onDrop func(keys []string)
 	gates  map[string]chan struct{} // text in a key -> what its Puts wait for
 }
 
@@ -222,6 +224,13 @@ func (l *ledger) Put(ctx context.Context, key string, data []byte) error {
 	return nil
 }
 
+func (l *ledger) Delete(ctx context.Context, keys ...string) error {
+	if l.onDrop != nil {
+		l.onDrop(keys)
+	}
+	return l.Memory.Delete(ctx, keys...)
+}
+
 // durable returns the end of the contiguous WAL from the first byte ever confirmed on. It knows nothing of the catalog.
 func (l *ledger) durable() (end segment.LSN) {
 	l.mu.Lock()
@@ -281,4 +290,7 @@ func (c *ackChecker) check(p []byte) {
 		c.rig.t.Errorf("acknowledged %s after %s in the same stream", flush, c.acked)
 	}
 	c.acked = max(c.acked, flush)
+	if c.rig.onAck != nil {
+		c.rig.onAck(flush)
+	}
 }

@@ -79,7 +79,7 @@ func TestDemandWhileTheTailIsRead(t *testing.T) {
 		}
 		end := r.server.write(func(w *walWriter) { w.record(1000) })
 		release := r.faulty.Stall(storage.OpGet) // reading the tail's last link
-		r.server.do(func() { r.server.stopping = false })
+		r.server.do(func() { r.server.stopping, r.server.down = false, false })
 		done = r.session()
 		time.Sleep(time.Second)
 		r.server.do(func() { r.server.stopping = true })
