@@ -66,7 +66,8 @@ func (r *Receiver) lookAtNotes(ctx context.Context, c *catalog.Catalog) {
 }
 
 // askServer reads the slot and synchronous_standby_names over an ordinary connection, or the latter alone over a
-// replication connection where the role has no other.
+// replication connection where the role has no other. The connection is a new one each time: one that stays would keep a smart
+// shutdown of the server waiting.
 func (r *Receiver) askServer(ctx context.Context, host Host, stream *Stream) (names string, err error) {
 	sql, err := OpenSQL(ctx, r.options.Server, host)
 	if err != nil {
