@@ -86,7 +86,7 @@ func (r *Receiver) ask(ctx context.Context, host Host) candidate {
 	if err != nil {
 		return candidate{err: err}
 	}
-	sys, rank, err := rankHost(ctx, conn)
+	sys, rank, err := r.rankHost(ctx, conn)
 	if err == nil && r.catalog != nil && len(r.options.Server.Hosts()) > 1 && sys.ID != r.catalog.SystemID() {
 		err = fmt.Errorf("%s: it has system identifier %d, not %d: another cluster answers there", host, sys.ID, r.catalog.SystemID())
 	}
@@ -99,6 +99,7 @@ func (r *Receiver) ask(ctx context.Context, host Host) candidate {
 
 // hostRank orders the servers of one cluster.
 type hostRank struct {
+	followed bool // nobody has given up the server's lineage
 	timeline segment.Timeline
 	primary  bool
 	flush    segment.LSN
@@ -106,6 +107,8 @@ type hostRank struct {
 
 func (a hostRank) less(b hostRank) bool {
 	switch {
+	case a.followed != b.followed:
+		return b.followed
 	case a.timeline != b.timeline:
 		return a.timeline < b.timeline
 	case a.primary != b.primary:
@@ -114,11 +117,32 @@ func (a hostRank) less(b hostRank) bool {
 	return a.flush < b.flush
 }
 
-func rankHost(ctx context.Context, conn *Conn) (System, hostRank, error) {
+func (r *Receiver) rankHost(ctx context.Context, conn *Conn) (System, hostRank, error) {
 	sys, err := conn.Identify(ctx)
 	if err != nil {
 		return sys, hostRank{}, err
 	}
 	standby, err := conn.InRecovery(ctx)
-	return sys, hostRank{timeline: sys.Timeline, primary: !standby, flush: sys.Flush}, err
+	if err != nil {
+		return sys, hostRank{}, err
+	}
+	abandoned, err := r.abandoned(ctx, conn, sys)
+	return sys, hostRank{followed: !abandoned, timeline: sys.Timeline, primary: !standby, flush: sys.Flush}, err
+}
+
+// abandoned reports whether the server's lineage was given up. It matters only where there is a choice of hosts, and is not
+// known before the repository is open: Reconcile refuses such a server in any case.
+func (r *Receiver) abandoned(ctx context.Context, conn *Conn, sys System) (bool, error) {
+	if r.catalog == nil || sys.Timeline == 1 || len(r.options.Server.Hosts()) == 1 {
+		return false, nil
+	}
+	content, err := conn.History(ctx, sys.Timeline)
+	if err != nil {
+		return false, err
+	}
+	l, err := segment.NewLineage(sys.Timeline, content)
+	if err != nil {
+		return false, err
+	}
+	return r.catalog.Abandoned(ctx, l)
 }

@@ -74,12 +74,26 @@ type Decision struct {
 // repository's word counts more than the server's: streaming begins where the archive ends, on the newest of the server's
 // timelines that the archive knows.
 func Reconcile(server Position, archived []Archived, size segment.Size) Decision {
+	if d, refused := refuseAbandoned(server, archived); refused {
+		return d
+	}
 	if d, refused := refuseStale(server, archived); refused {
 		return d
 	}
 	d := follow(server, archived, size)
 	d.Rivals = rivals(server.current(), archived)
 	return d
+}
+
+// refuseAbandoned refuses a server that goes on writing what an operator has given up.
+func refuseAbandoned(server Position, archived []Archived) (Decision, bool) {
+	current := server.current()
+	if a, ok := find(archived, current.Lineage); !ok || !a.Abandoned {
+		return Decision{}, false
+	}
+	return Decision{Action: ActionRefuse, Branch: current, Reason: fmt.Sprintf(
+		"the server is on timeline %d (%s), which was abandoned with walkeep timeline abandon: rebuild it from the right primary with pg_rewind "+
+			"or a base backup", uint32(current.Lineage.Timeline), current.Lineage)}, true
 }
 
 // refuseStale finds an archived lineage that has left the server's timeline behind: the server was not told of a promotion.
@@ -91,7 +105,11 @@ func refuseStale(server Position, archived []Archived) (Decision, bool) {
 		}
 		reason := fmt.Sprintf("the archive already follows timeline %d, which forked from the server's timeline %d at ",
 			uint32(a.Lineage.Timeline), uint32(current.Lineage.Timeline))
-		if p, ok := a.end(current.Lineage.Timeline); ok {
+		p, ok := a.end(current.Lineage.Timeline)
+		switch {
+		case ok && server.Standby:
+			return Decision{Action: ActionWait, Branch: current, Reason: reason + p.String() + ": waiting until the standby has followed"}, true
+		case ok:
 			return Decision{Action: ActionRefuse, Branch: current, Reason: reason + p.String() +
 				": this is an old primary that came back; rebuild it with pg_rewind or a base backup"}, true
 		}

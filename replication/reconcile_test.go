@@ -88,10 +88,12 @@ func TestReconcile(t *testing.T) {
 		{name: "grandparent unfinished", server: "1@5000100 2@7000100 3", flush: 0x9000000, archived: []string{"1 =3800000", "1@5000100 2 =6000000", "1@5000100 2@7000100 3 =8000000"}, want: ActionStream, timeline: 1, start: 0x3000000},
 		{name: "parent of which nothing is left", server: "1@5000100 2", flush: 0x9000000, archived: []string{"1 =1000000", "1@5000100 2 =7000180"}, want: ActionStream, timeline: 2, start: 0x7000000},
 		{name: "F S24 old primary came back", server: "1", flush: 0x9000000, archived: []string{"1 =5000100", "1@5000100 2 =6000000"}, want: ActionRefuse, timeline: 1, reason: "old primary"},
+		{name: "F standby that has not followed yet", server: "1", flush: 0x9000000, standby: true, archived: []string{"1 =5000100", "1@5000100 2 =6000000"}, want: ActionWait, timeline: 1, reason: "has followed"},
 		{name: "F after the newer one was abandoned", server: "1", flush: 0x9000000, archived: []string{"1 =5000100", "!1@5000100 2 =6000000"}, want: ActionStream, timeline: 1, start: 0x5000000},
 		{name: "F sibling with a higher number", server: "1@5000100 2", flush: 0x9000000, archived: []string{"1 =5000100", "1@5000200 3 =6000000"}, want: ActionRefuse, timeline: 2, reason: "two servers were promoted"},
 		{name: "G S58 two promotions, one number", server: "1@5000100 2", flush: 0x9000000, archived: []string{"1 =5000200", "1@5000200 2 =6000000"}, want: ActionStream, timeline: 2, start: 0x5000000, verify: 0x5000100, rivals: 1},
 		{name: "G after one was abandoned", server: "1@5000100 2", flush: 0x9000000, archived: []string{"1 =5000200", "!1@5000200 2 =6000000"}, want: ActionStream, timeline: 2, start: 0x5000000, verify: 0x5000100},
+		{name: "G S58 the abandoned one comes back", server: "1@5000200 2", flush: 0x9000000, archived: []string{"1 =5000200", "!1@5000200 2 =6000000"}, want: ActionRefuse, timeline: 2, reason: "abandoned"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server := Position{Ancestry: ancestry(t, c.server), Flush: c.flush, Standby: c.standby}

@@ -97,11 +97,34 @@ func (f *Fetcher) lineage(ctx context.Context, t segment.Timeline) (segment.Line
 		return segment.Lineage{}, Absence{}, err
 	case len(lineages) == 0:
 		return segment.Lineage{}, neverSeen(t), nil
+	}
+	lineages, err = f.followed(ctx, lineages)
+	switch {
+	case err != nil:
+		return segment.Lineage{}, Absence{}, err
+	case len(lineages) == 0:
+		return segment.Lineage{}, Absence{t.HistoryName(), fmt.Sprintf("timeline %d was given up with walkeep timeline abandon", t)}, nil
 	case len(lineages) > 1:
 		return segment.Lineage{}, Absence{}, fmt.Errorf("two histories of timeline %d are archived (%s, %s), and serving a mixture would destroy the "+
-			"restored cluster: choose one by putting its history file into pg_wal", t, lineages[0], lineages[1])
+			"restored cluster: give up the wrong one with walkeep timeline abandon, or put the history file of the right one into pg_wal",
+			t, lineages[0], lineages[1])
 	}
 	return lineages[0], Absence{}, nil
+}
+
+// followed are the lineages that no operator has given up.
+func (f *Fetcher) followed(ctx context.Context, lineages []segment.Lineage) ([]segment.Lineage, error) {
+	var followed []segment.Lineage
+	for _, l := range lineages {
+		abandoned, err := f.catalog.Abandoned(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		if !abandoned {
+			followed = append(followed, l)
+		}
+	}
+	return followed, nil
 }
 
 func neverSeen(t segment.Timeline) Absence {

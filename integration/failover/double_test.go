@@ -130,9 +130,13 @@ func TestS58TwoTimelines2(t *testing.T) {
 	history, err := fetch(s.ctx, "00000002.history")
 	must(t, err)
 	s.move(behind) // which is not to be followed any more
+	s.write(behind, 1000, 1099, 5500)
 	s.red(r, "fork", "abandoned")
-	s.move(ahead)
-	_, err = r.WaitState(s.ctx, "streaming")
+	must(t, r.Kill9())
+	r = s.receiveFrom(multihost(behind, ahead)) // both answer; the wrong one has more WAL
+	_, err = r.WaitStatus(s.ctx, "the right server", func(st walkeep.Status) bool {
+		return st.State == "streaming" && st.Lineage == right.String()
+	})
 	must(t, err)
 	s.unchanged(before)
 	if l, err := segment.NewLineage(2, history); err != nil || l != right {
