@@ -2,9 +2,9 @@ package backup
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sync/errgroup"
@@ -28,45 +28,49 @@ type slicer struct {
 
 	memory [][]byte
 	raw    chan []byte // free buffers
-	jobs   chan slice
+	jobs   chan *slice
 	budget *semaphore.Weighted // of compressed bytes
 	group  *errgroup.Group
 	cancel context.CancelFunc
 	failed <-chan struct{} // closed when a storer failed, or the context ended
 
 	file *file
-	hash *xxhash.Digest
 	buf  []byte // slice being filled, of a raw buffer
 }
 
 // file is a file of the backup that is, or was, written.
 type file struct {
 	catalog.BackupFile
-	stored atomic.Int64
+	slices []*slice
 }
 
-// description is final when the slicer has finished.
+// description may be asked for when the slicer has finished.
 func (f *file) description() catalog.BackupFile {
-	d := f.BackupFile
-	d.Stored = f.stored.Load()
+	d, hash := f.BackupFile, xxhash.New()
+	for _, s := range f.slices {
+		d.Stored += s.stored
+		_, _ = hash.Write(binary.LittleEndian.AppendUint64(nil, s.hash))
+	}
+	d.Slices, d.Hash = len(f.slices), fmt.Sprintf("%016x", hash.Sum64())
 	return d
 }
 
-// slice is one filled buffer on its way.
+// slice is one filled buffer on its way. The storer that has it fills in the rest.
 type slice struct {
-	file   *file
+	file   string
 	offset int64
 	raw    []byte
+	hash   uint64 // of raw
+	stored int64  // bytes of the object
 }
 
 // newSlicer starts the storers; finish or close ends them.
 func newSlicer(ctx context.Context, c *catalog.Catalog, id segment.BackupID, size int) (*slicer, error) {
 	s := &slicer{
 		catalog: c, id: id, size: size,
-		raw: make(chan []byte, rawBuffers), jobs: make(chan slice),
+		raw: make(chan []byte, rawBuffers), jobs: make(chan *slice),
 		// One slice that does not shrink, and half of one more.
 		budget: semaphore.NewWeighted(int64(segment.MaxEncodedPart(size)) + int64(size)/2),
-		hash:   xxhash.New(),
 	}
 	ctx, s.cancel = context.WithCancel(ctx)
 	s.group, ctx = errgroup.WithContext(ctx)
@@ -104,13 +108,11 @@ var errStopped = errors.New("storing has ended")
 // begin starts a file.
 func (s *slicer) begin(name string) {
 	s.file = &file{BackupFile: catalog.BackupFile{Name: name}}
-	s.hash.Reset()
 }
 
 // Write appends to the file. It waits while all buffers are in use.
 func (s *slicer) Write(p []byte) (int, error) {
 	total := len(p)
-	_, _ = s.hash.Write(p)
 	for len(p) > 0 {
 		if s.buf == nil {
 			select {
@@ -138,15 +140,14 @@ func (s *slicer) end() (*file, error) {
 			return nil, err
 		}
 	}
-	s.file.Hash = fmt.Sprintf("%016x", s.hash.Sum64())
 	return s.file, nil
 }
 
 // flush gives the slice in hand to a storer.
 func (s *slicer) flush() error {
-	job := slice{file: s.file, offset: s.file.Size, raw: s.buf}
+	job := &slice{file: s.file.Name, offset: s.file.Size, raw: s.buf}
 	s.file.Size += int64(len(s.buf))
-	s.file.Slices++
+	s.file.slices = append(s.file.slices, job)
 	s.buf = nil
 	select {
 	case s.jobs <- job:
@@ -175,23 +176,23 @@ func (s *slicer) storeAll(ctx context.Context, buf []byte) error {
 }
 
 // store compresses one slice, gives its raw buffer back, and puts the object.
-func (s *slicer) store(ctx context.Context, encoder *segment.Encoder, job slice, buf []byte) error {
+func (s *slicer) store(ctx context.Context, encoder *segment.Encoder, job *slice, buf []byte) error {
 	room := int64(segment.MaxEncodedPart(len(job.raw)))
 	if err := s.budget.Acquire(ctx, room); err != nil {
 		return context.Cause(ctx)
 	}
-	part := segment.NewPart(s.catalog.SystemID(), s.id, job.file.Name, job.offset, job.raw)
+	part := segment.NewPart(s.catalog.SystemID(), s.id, job.file, job.offset, job.raw)
 	object, err := encoder.EncodePart(buf, part, job.raw)
 	if err != nil {
 		return err
 	}
 	s.raw <- job.raw[:0]
 	size := int64(len(object))
+	job.raw, job.hash, job.stored = nil, part.Hash, size
 	s.budget.Release(room - size)
 	if err := s.catalog.PutPart(ctx, part, s.size, object); err != nil {
 		return err
 	}
-	job.file.stored.Add(size)
 	err = forgetMemory(buf[:cap(buf)])
 	s.budget.Release(size)
 	return err

@@ -80,7 +80,7 @@ type BackupFile struct {
 	Size   int64  `json:"size"`   // raw bytes
 	Stored int64  `json:"stored"` // bytes of its objects
 	Slices int    `json:"slices"`
-	Hash   string `json:"xxh64"` // of the raw bytes, seed 0, 16 hexadecimal digits
+	Hash   string `json:"xxh64"` // XXH64, seed 0, of the slices' hashes, 8 bytes little-endian each; 16 hexadecimal digits
 }
 
 // A BackupSpace is a tablespace beside the two that are in the data directory. Its files are in <oid>.tar.

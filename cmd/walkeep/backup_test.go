@@ -47,7 +47,7 @@ func TestBackupProgress(t *testing.T) {
 
 func TestBackupUsage(t *testing.T) {
 	for args, want := range map[string]string{
-		"backup":                                       "--repo (or WALKEEP_REPO) is required",
+		"backup": "--repo (or WALKEEP_REPO) is required",
 		"backup --repo file:///x --from elsewhere":     `--from "elsewhere": want primary or standby`,
 		"backup --repo file:///x --checkpoint slow":    `--checkpoint "slow": want fast or spread`,
 		"backup --repo file:///x --rate 0.01":          "--rate 0.01: want 0.03125 to 1024 MB/s",

@@ -68,7 +68,7 @@ func backupContestants(b *testing.B, s *postgres.Server) []contestant {
 		{"pg_basebackup --compress=client-lz4", "peer", func(string) cost {
 			dir := scratch(b)
 			defer os.RemoveAll(dir)
-			return run(b, s, debian15+"pg_basebackup", "-D", filepath.Join(dir, "base"), "-Ft", "--compress=client-lz4", "-X", "none", "-c", "fast", "--no-sync")
+			return run(b, s, debian15+"pg_basebackup", "-D", filepath.Join(dir, "base"), "-Ft", "--compress=client-lz4", "-X", "none", "-c", "fast")
 		}},
 		{"walkeep, directory", "directory", func(string) cost {
 			defer dropParts(b, filepath.Join(archive, "repo"))
