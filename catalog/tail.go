@@ -110,22 +110,33 @@ func (c *Catalog) linksFrom(ctx context.Context, l segment.Lineage, n segment.Na
 	return links, nil
 }
 
-// TailEnd returns how many bytes of segment n the tail holds, from the segment's first byte; 0 if there is none.
-// Two or three LISTs and one GET, however long the tail is.
+// TailEnd returns how many bytes of segment n the tail holds, from the segment's first byte; 0 if there is none. A last link
+// that can't be read as one counts as not there: where it ends nobody knows. Two or three LISTs and one GET, however long the
+// tail is.
 func (c *Catalog) TailEnd(ctx context.Context, l segment.Lineage, n segment.Name) (int, error) {
 	rolled, err := c.newestRollup(ctx, l, n)
 	if err != nil {
 		return 0, err
 	}
 	links, err := c.linksFrom(ctx, l, n, rolled)
-	if err != nil || len(links) == 0 {
+	if err != nil || len(links) == 0 || links[0] != c.keys.link(l, n, rolled) {
 		return rolled, err
 	}
-	last, err := c.getPiece(ctx, l, n, links[len(links)-1])
-	if errors.Is(err, storage.ErrNotFound) {
+	key := links[len(links)-1]
+	last, err := c.getPiece(ctx, l, n, key)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
 		return 0, fmt.Errorf("tail of %s: %w", n, errBrokenTail)
+	case IsDamaged(err):
+		offset, err := parseLast(key, c.keys.tail(l, n), "", 8)
+		return int(offset), err
 	}
 	return int(last.statement.To - n.Start()), err
+}
+
+// IsDamaged reports whether a stored object could be had, but is not what its key says.
+func IsDamaged(err error) bool {
+	return errors.Is(err, segment.ErrDamaged) || errors.Is(err, segment.ErrNoStatement)
 }
 
 // pieces calls visit for the objects that together hold the tail, up to limit bytes; their order is not that of the
@@ -236,7 +247,7 @@ func (c *Catalog) DropTail(ctx context.Context, l segment.Lineage, n segment.Nam
 	if len(tail) == 0 {
 		return nil
 	}
-	// The links go first and from the end, so that what is left of an interrupted deletion is a shorter tail.
+	// From the end, roll-ups before links: what is left of an interrupted deletion is a shorter tail.
 	for i, j := 0, len(tail)-1; i < j; i, j = i+1, j-1 {
 		tail[i], tail[j] = tail[j], tail[i]
 	}

@@ -49,7 +49,7 @@ func (s *fakeServer) startReplication(conn net.Conn, b *pgproto3.Backend, comman
 	}
 	start = segment.LSN(high)<<32 | segment.LSN(low)
 	s.mu.Lock()
-	next, missing, script := s.next, name != "" && s.slot == 0, s.script
+	next, missing, held, script, mute := s.next, name != "" && s.slot == 0, s.held, s.script, s.mute
 	number := 1
 	for _, c := range s.commands[:len(s.commands)-1] {
 		if len(c) > 17 && c[:17] == "START_REPLICATION" {
@@ -58,6 +58,13 @@ func (s *fakeServer) startReplication(conn net.Conn, b *pgproto3.Backend, comman
 	}
 	s.mu.Unlock()
 	switch {
+	case mute:
+		_, err := b.Receive()
+		return errors.Join(errGone, err)
+	case held:
+		b.Send(serverError("55006", "ReplicationSlotAcquire", "slot is active for PID 4712"))
+		b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		return b.Flush()
 	case missing:
 		b.Send(serverError("42704", "ReplicationSlotAcquire", "no such slot"))
 		b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})

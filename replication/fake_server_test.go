@@ -32,6 +32,8 @@ type fakeServer struct {
 	settings map[string]string
 	stopping bool                                         // shutting down: WalSndDone
 	frozen   bool                                         // says nothing any more
+	held     bool                                         // the slot is active for somebody else
+	mute     bool                                         // doesn't answer START_REPLICATION
 	down     bool                                         // takes no connections
 	closed   bool                                         // the test is over
 	piece    func(from segment.LSN) int                   // size of the next message; nil: 128 kB at most

@@ -214,11 +214,13 @@ func (r *Receiver) stream(ctx context.Context, conn *Conn, s *Stream) error {
 	if err != nil {
 		return err
 	}
+	unstopped, done := untilStopped(ctx, s.stop)
+	defer done()
 	s.wire = newWire(socket)
-	if err := s.begin(ctx); err != nil {
+	if err := s.begin(unstopped); err != nil {
 		_ = socket.Close()
 		if Classify(err) == ClassWALRemoved {
-			return r.lost(ctx, s)
+			return r.lost(unstopped, s)
 		}
 		return err
 	}
@@ -226,7 +228,7 @@ func (r *Receiver) stream(ctx context.Context, conn *Conn, s *Stream) error {
 	r.log.Info("streaming", "host", conn.Host().String(), "timeline", uint32(s.timeline), "lsn", s.start.String(), "synchronous", s.options.Synchronous)
 	err = s.run(ctx)
 	if Classify(err) == ClassWALRemoved {
-		return r.lost(ctx, s)
+		return r.lost(unstopped, s)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -151,12 +152,18 @@ func (r *rig) expectArchived(from, to segment.LSN) {
 	}
 }
 
+// confirmed is WAL that a Put has made durable.
+type confirmed struct {
+	key      string
+	from, to segment.LSN
+}
+
 // A ledger is a store that remembers which WAL it has confirmed.
 type ledger struct {
 	*storagetest.Memory
 	mu     sync.Mutex
-	ranges [][2]segment.LSN // of segments, links and roll-ups, in the order of their Puts
-	order  []string         // keys put
+	ranges []confirmed // of segments, links, roll-ups and gaps, in the order of their Puts
+	order  []string    // keys put
 	onPut  func(key string)
 	onDrop func(keys []string)
 	gates  map[string]chan struct{} // text in a key -> what its Puts wait for
@@ -216,7 +223,14 @@ func (l *ledger) Put(ctx context.Context, key string, data []byte) error {
 		if err != nil {
 			return err
 		}
-		l.ranges = append(l.ranges, [2]segment.LSN{s.From, s.To})
+		l.ranges = append(l.ranges, confirmed{key, s.From, s.To})
+	}
+	if strings.Contains(key, "/gap/") && bytes.Contains(data, []byte(`"lost"`)) {
+		var from, to segment.LSN
+		if _, err := fmt.Sscanf(key[strings.LastIndex(key, "/")+1:], "%016x-%016x.json", &from, &to); err != nil {
+			return err
+		}
+		l.ranges = append(l.ranges, confirmed{key, from, to})
 	}
 	if l.onPut != nil {
 		l.onPut(key)
@@ -231,17 +245,24 @@ func (l *ledger) Delete(ctx context.Context, keys ...string) error {
 	return l.Memory.Delete(ctx, keys...)
 }
 
+// forget takes an object out of the account: it has been damaged.
+func (l *ledger) forget(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ranges = slices.DeleteFunc(l.ranges, func(c confirmed) bool { return c.key == key })
+}
+
 // durable returns the end of the contiguous WAL from the first byte ever confirmed on. It knows nothing of the catalog.
 func (l *ledger) durable() (end segment.LSN) {
 	l.mu.Lock()
 	sorted := slices.Clone(l.ranges)
 	l.mu.Unlock()
-	slices.SortFunc(sorted, func(a, b [2]segment.LSN) int { return int(int64(a[0]) - int64(b[0])) })
-	for _, r := range sorted {
-		if end != 0 && r[0] > end {
+	slices.SortFunc(sorted, func(a, b confirmed) int { return int(int64(a.from) - int64(b.from)) })
+	for _, c := range sorted {
+		if end != 0 && c.from > end {
 			break
 		}
-		end = max(end, r[1])
+		end = max(end, c.to)
 	}
 	return end
 }

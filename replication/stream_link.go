@@ -21,6 +21,7 @@ type tail struct {
 	end     int  // of the chain, in bytes from the segment's beginning
 	known   bool // end is right; else the repository has to be asked
 	target  int  // the chain found there, to be compared when so much is checked; -1: not yet asked
+	healed  int  // a roll-up up to here was put because something before was damaged
 	plan    rollups
 	roller  *roller
 	commits uint64 // checked when step began
@@ -77,7 +78,7 @@ func (t *tail) step(ctx context.Context) (wait time.Duration, err error) {
 // do before something changes, or wait is over.
 func (t *tail) advance(ctx context.Context, open openSegment, demanded segment.LSN) (again bool, wait time.Duration, err error) {
 	if open.name != t.name {
-		t.name, t.end, t.target, t.plan = open.name, 0, -1, rollups{}
+		t.name, t.end, t.target, t.healed, t.plan = open.name, 0, -1, 0, rollups{}
 		t.known = open.name.Start() != t.stream.start
 	}
 	if !t.known {
@@ -154,11 +155,13 @@ func (t *tail) synchronize(ctx context.Context, open openSegment) (again bool, w
 	}
 	t.stream.lane.Linked(open.name)
 	end, err := c.CompareTail(ctx, lineage, open.name, open.buf.Bytes[:open.checked])
-	if catalog.IsBrokenTail(err) {
+	switch {
+	case catalog.IsBrokenTail(err):
 		t.target = -1
 		return false, time.Second, nil
-	}
-	if err != nil {
+	case catalog.IsDamaged(err):
+		return t.heal(ctx, open, err)
+	case err != nil:
 		return false, 0, err
 	}
 	t.end, t.known = end, true
@@ -167,5 +170,19 @@ func (t *tail) synchronize(ctx context.Context, open openSegment) (again bool, w
 		t.plan.links = rollupFanout // there may be many links: roll them up with the next one
 	}
 	t.stream.mark.Durable(open.name.Start(), open.name.Start()+segment.LSN(end))
+	return true, 0, nil
+}
+
+// heal puts a roll-up of the whole segment as far as it has come, because a piece of its tail can't be read any more: readers
+// begin with the newest roll-up and then have no need of the damaged piece.
+func (t *tail) heal(ctx context.Context, open openSegment, damage error) (again bool, wait time.Duration, err error) {
+	if open.checked <= t.healed || t.stream.progress.behind() > 0 {
+		return false, t.stream.options.TailInterval, nil
+	}
+	t.stream.log.Error("the tail of a segment is damaged, replacing it", "segment", open.name.String(), "error", damage)
+	if err := t.stream.lane.Rollup(ctx, open.name, open.name.Start(), open.buf.Bytes[:open.checked]); err != nil {
+		return false, 0, err
+	}
+	t.healed, t.target = open.checked, -1
 	return true, 0, nil
 }

@@ -132,11 +132,11 @@ func TestGroupCommit(t *testing.T) {
 			t.Error("not synchronous")
 		}
 		slices.Sort(waited)
-		if len(waited) != commits || waited[0] < latency || waited[commits-1] > 3*latency+5*time.Millisecond {
+		if len(waited) != commits || waited[0] < latency || waited[commits-1] > 4*latency {
 			t.Errorf("%d commits waited from %s to %s", len(waited), waited[0], waited[len(waited)-1])
 		}
-		// Those at a segment's end need one Put more: one for each segment.
-		if most := waited[commits-commits/10]; most > 2*latency+5*time.Millisecond {
+		// Those at a segment's end need one Put more. Each may wait a bit for company.
+		if most := waited[commits-commits/10]; most > 2*latency+latency/2+5*time.Millisecond {
 			t.Errorf("one in ten commits waited %s and more", most)
 		}
 		took := time.Since(start)
