@@ -110,7 +110,7 @@ func (s *session) prepare(ctx context.Context, sys replication.System) error {
 	if err != nil {
 		return err
 	}
-	if !started {
+	if !started && s.options.WAL == WALFromReceiver {
 		s.log.Warn("nobody has archived WAL of this server's timeline yet: the backup needs walkeep receive, running when it ends",
 			"timeline", uint32(sys.Timeline))
 	}

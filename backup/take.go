@@ -26,12 +26,22 @@ type Options struct {
 	SystemID uint64               // if not 0, the only cluster to accept
 	From     catalog.BackupSource // the kind of server; "" is a primary
 	Backup   replication.BackupOptions
+	WAL      WALSource
 
 	SliceSize int           // raw bytes; default 64 MiB
 	WALWait   time.Duration // how long to wait for WAL while none is archived; default 60 s
 	Progress  func(Progress)
 	Log       *slog.Logger
 }
+
+// WALSource says who archives the WAL that the backup needs.
+type WALSource int
+
+// Sources of WAL.
+const (
+	WALFromReceiver WALSource = iota // somebody else: walkeep receive
+	WALFromBackup                    // we, as long as the backup takes, with a slot of our own
+)
 
 // Progress says how far the transfer is. Total is the server's estimate of when the backup began.
 type Progress struct {
@@ -72,6 +82,21 @@ func (t *Taker) Take(ctx context.Context, o Options) (catalog.Backup, error) {
 	if err != nil {
 		return catalog.Backup{}, err
 	}
+	var b catalog.Backup
+	run := func(ctx context.Context) error {
+		b, err = s.take(ctx)
+		return err
+	}
+	if o.WAL == WALFromBackup {
+		err = s.beside(ctx, run)
+	} else {
+		err = run(ctx)
+	}
+	return b, errors.Join(err, s.server.conn.Close(context.WithoutCancel(ctx)))
+}
+
+// take is Take while somebody archives WAL.
+func (s *session) take(ctx context.Context) (catalog.Backup, error) {
 	b, err := s.transfer(ctx)
 	if err != nil {
 		return catalog.Backup{}, err

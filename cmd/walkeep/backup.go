@@ -21,6 +21,7 @@ type backupOptions struct {
 	from, label, checkpoint string
 	rate                    float64
 	walWait                 time.Duration
+	withWAL                 bool
 	singleWriter, json      bool
 }
 
@@ -31,7 +32,7 @@ func newBackupCommand(env *environment) *cobra.Command {
 		Short: "Take a base backup straight into the repository",
 		Long: `backup copies the cluster over the replication protocol into the repository, compares every file with the
 server's own manifest while it streams, waits until the WAL that the backup needs is archived (by walkeep receive,
-which has to run), and only then lets the backup exist. Interrupted or failed, it leaves nothing visible.`,
+which has to run, or by itself --with-wal), and only then lets the backup exist. Interrupted or failed, it leaves nothing visible.`,
 		Example: `  walkeep backup --repo s3://backup/prod --primary 'host=db1 user=walkeep'
   walkeep backup --repo file:///srv/wal --primary 'host=db1,db2 user=walkeep' --from standby --rate 100`,
 		Args: cobra.NoArgs,
@@ -45,6 +46,7 @@ which has to run), and only then lets the backup exist. Interrupted or failed, i
 	flags.StringVar(&o.label, "label", "walkeep", "`TEXT` kept with the backup")
 	flags.StringVar(&o.checkpoint, "checkpoint", string(replication.CheckpointFast), "`fast`, or spread to spare the server's disks")
 	flags.Float64Var(&o.rate, "rate", 0, "`MB/s` that the server sends at most (default: as fast as it goes)")
+	flags.BoolVar(&o.withWAL, "with-wal", false, "archive the WAL too, as long as the backup takes: where no walkeep receive runs")
 	flags.DurationVar(&o.walWait, "wal-wait", time.Minute, "how long to wait for the backup's WAL while none is archived")
 	flags.BoolVar(&o.singleWriter, "single-writer", false, "promise that nobody else writes to the repository: for stores without conditional writes")
 	addJSONFlag(cmd, &o.json)
@@ -126,8 +128,12 @@ func (o backupOptions) taker(cmd *cobra.Command) (backup.Options, error) {
 	case o.walWait <= 0:
 		return none, usageErrorf(cmd, "--wal-wait must be above zero")
 	}
+	wal := backup.WALFromReceiver
+	if o.withWAL {
+		wal = backup.WALFromBackup
+	}
 	return backup.Options{
-		Server: server, SystemID: id, From: from, WALWait: o.walWait,
+		Server: server, SystemID: id, From: from, WALWait: o.walWait, WAL: wal,
 		Backup: replication.BackupOptions{Label: o.label, Checkpoint: checkpoint, MaxRate: rate},
 	}, nil
 }

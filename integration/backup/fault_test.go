@@ -119,6 +119,19 @@ func TestNobodyArchives(t *testing.T) {
 	}
 }
 
+// A backup that archives its own WAL needs no receiver, and leaves no slot behind.
+func TestBackupWithItsWAL(t *testing.T) {
+	s := newSite(t, postgres.Options{Major: 13})
+	s.MustExec(t, "CREATE TABLE t AS SELECT 1 AS n")
+	b := s.backup("--with-wal", "--wal-wait", "30s")
+	if n := s.MustQuery(t, "SELECT count(*) FROM pg_replication_slots"); n != "0" {
+		t.Errorf("%s slots are left", n)
+	}
+	if got := s.recover(s.extract(b)).MustQuery(t, "SELECT count(*) FROM t"); got != "1" {
+		t.Errorf("restored %s rows, want 1", got)
+	}
+}
+
 // Killed half-way, by the system or by the network, a backup leaves nothing visible, and the next one is whole.
 func TestKilledHalfWay(t *testing.T) {
 	s := newSite(t, postgres.Options{Major: 15})
@@ -160,6 +173,9 @@ func TestBackupOfAStandby(t *testing.T) {
 	b := s.backup("--from", "standby", "--primary", standby.DSN())
 	if b.Source != catalog.FromStandby {
 		t.Errorf("source %q", b.Source)
+	}
+	if secret, kept := b.Settings["primary_conninfo"]; kept {
+		t.Errorf("primary_conninfo, which may hold a password, is kept: %s", secret)
 	}
 	data := s.extract(b)
 	verify(s, data)
