@@ -167,7 +167,7 @@ func TestBackupOfAStandby(t *testing.T) {
 	if said := s.refused("--primary", standby.DSN()); !strings.Contains(said, "is a standby, and a primary was asked for") {
 		t.Errorf("walkeep said:\n%s", said)
 	}
-	at, err := s.CurrentLSN(s.ctx)
+	at, err := s.FlushLSN(s.ctx)
 	must(t, err)
 	must(t, standby.WaitReplay(s.ctx, at))
 	b := s.backup("--from", "standby", "--primary", standby.DSN())
