@@ -122,6 +122,9 @@ var batches = []string{
 	`ALTER TABLE doc ADD c int DEFAULT 7; ALTER TABLE doc ALTER c TYPE bigint; DROP TABLE cut; DROP INDEX doc_b_idx`,
 	`DELETE FROM doc WHERE a BETWEEN 1000 AND 1500`,
 	`SELECT a FROM doc WHERE a = 2000 FOR UPDATE; UPDATE doc SET b = 'hot' WHERE a = 2001`,
+	`SELECT pg_replication_origin_create('elsewhere')`,
+	`BEGIN; SELECT pg_replication_origin_session_setup('elsewhere'); SELECT pg_replication_origin_xact_setup('1/2345', '2026-01-01 12:00:00+00');
+	 INSERT INTO doc VALUES (-600, 'from elsewhere'); COMMIT`,
 	`CREATE ROLE somebody; COMMENT ON ROLE somebody IS 'shared catalogs'; DROP ROLE somebody`,
 }
 
