@@ -40,6 +40,9 @@ func TestGapAck(t *testing.T) {
 			t.Errorf("acknowledged: %v, want %v", got, want)
 		}
 	}
+	if list := p.run("list").stdout; strings.Contains(list, "\x1b") {
+		t.Errorf("%q", list)
+	}
 	between := w.names[1].Start().String() + ".." + w.names[1].End().String()
 	mustContain(t, p.run("gap", "ack", first.String(), between, "--reason", "x").stdout, between, "nothing was changed: add --apply")
 	expect(false, false)
@@ -60,7 +63,7 @@ func TestGapAck(t *testing.T) {
 			t.Errorf("gap ack %q: exit 0", args)
 		}
 	}
-	if got := p.run("gap", "list"); strings.Contains(got.stdout, "\x1b") {
-		t.Errorf("%q", got.stdout)
+	if text := p.run("gap", "list").stdout + p.run("list").stdout; strings.Contains(text, "\x1b") {
+		t.Errorf("%q", text)
 	}
 }

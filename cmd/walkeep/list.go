@@ -167,7 +167,7 @@ func (l listing) print(w io.Writer) error {
 			if g.Acknowledged {
 				say("  gap, acknowledged: WAL [%s, %s) of %s is %s\n", g.From, g.To, g.Lineage, g.Kind)
 			} else {
-				say("  GAP: %s\n", g)
+				say("  GAP: %s\n", plain(g.String()))
 			}
 		}
 	}

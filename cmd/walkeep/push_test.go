@@ -309,6 +309,7 @@ func TestPushInDataDirectory(t *testing.T) {
 	other.write(t, filepath.Join(dir, "pg_wal"), 1, 2)
 	writeFile(t, dir, "pg_wal/00000002.history", []byte(historyText(w.names[1].Start(), "test")))
 	t.Chdir(dir)
+	mustContain(t, p.push(exitFailure, "pg_wal/"+other.names[1].String()).stderr, "no such cluster")
 	// A promoted standby's first file is the history; what lies beside it says the rest.
 	p.push(exitOK, "pg_wal/00000002.history")
 	p.push(exitOK, "pg_wal/"+w.names[0].String())

@@ -137,8 +137,11 @@ func lagKnown(s replication.Status, now time.Time) bool {
 
 // rivalsText says what two histories of one timeline number mean.
 func rivalsText(s replication.Status) string {
-	text := fmt.Sprintf("timeline %d has two histories: %s is archived from this server, and the repository also holds",
-		uint32(s.Lineage.Timeline), s.Lineage)
+	text := fmt.Sprintf("timeline %d has two histories: this server's, and the repository also holds", uint32(s.Rivals[0].Timeline))
+	if s.Lineage.Timeline == s.Rivals[0].Timeline { // not while the rest of an older timeline is archived
+		text = fmt.Sprintf("timeline %d has two histories: %s is archived from this server, and the repository also holds",
+			uint32(s.Lineage.Timeline), s.Lineage)
+	}
 	for _, l := range s.Rivals {
 		text += " " + l.String()
 	}

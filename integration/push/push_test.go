@@ -207,7 +207,7 @@ func TestS58RivalsResolved(t *testing.T) {
 		t.Fatalf("exit code %d, %v", exit, err)
 	}
 	wrong.OracleDir, right.OracleDir = filepath.Join(wrong.Root, "nowhere"), filepath.Join(right.Root, "nowhere")
-	end := c.pushOwn(wrong)
+	loser, end := c.pushOwn(wrong)
 	c.Server = right
 	r = c.receive()
 	s, err := r.WaitState(c.ctx, "fork")
@@ -216,18 +216,10 @@ func TestS58RivalsResolved(t *testing.T) {
 	if strings.Count(tree, "RIVAL of") != 2 || !strings.Contains(s.Message, "timeline abandon") {
 		t.Errorf("%s\n%s", s.Message, tree)
 	}
-	loser := ""
-	branches, err := c.catalog().Branches(c.ctx)
-	must(t, err)
-	for _, b := range branches {
-		if b.Lineage.Timeline == 2 && b.Lineage.String() != s.Lineage {
-			loser = b.Lineage.String()
-			if b.Frontier < end {
-				t.Errorf("the loser is archived up to %s, want %s", b.Frontier, end)
-			}
-		}
+	if got, _, err := c.catalog().Frontier(c.ctx, loser); err != nil || got < end {
+		t.Errorf("the loser is archived up to %s, want %s (%v)", got, end, err)
 	}
-	c.walkeep("timeline", "abandon", loser, "--reason", "promoted by mistake", "--apply")
+	c.walkeep("timeline", "abandon", loser.String(), "--reason", "promoted by mistake", "--apply")
 	_, err = r.WaitState(c.ctx, "streaming")
 	must(t, err)
 	must(t, poll.Until(c.ctx, "health", func(ctx context.Context) (bool, error) {
@@ -236,15 +228,20 @@ func TestS58RivalsResolved(t *testing.T) {
 	}))
 }
 
-// pushOwn pushes the history and the first whole segment of a promoted server's timeline from its own pg_wal, and returns where
-// that segment ends.
-func (c *cluster) pushOwn(s *postgres.Server) segment.LSN {
+// pushOwn pushes the history and the first whole segment of a promoted server's timeline from its own pg_wal. It returns the
+// lineage, and where that segment ends.
+func (c *cluster) pushOwn(s *postgres.Server) (segment.Lineage, segment.LSN) {
 	c.t.Helper()
 	name := s.MustQuery(c.t, "SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
 	s.MustExec(c.t, "SELECT pg_switch_wal()")
 	wal := filepath.Join(s.DataDir(), "pg_wal")
-	c.walkeep("push", filepath.Join(wal, name[:8]+".history"), filepath.Join(wal, name))
+	history := filepath.Join(wal, name[:8]+".history")
+	c.walkeep("push", history, filepath.Join(wal, name))
 	n, err := segment.ParseName(name, segment.MinSize)
 	must(c.t, err)
-	return n.End()
+	content, err := os.ReadFile(history)
+	must(c.t, err)
+	l, err := segment.NewLineage(n.Timeline, content)
+	must(c.t, err)
+	return l, n.End()
 }
