@@ -69,8 +69,8 @@ func (f *Fetcher) look(ctx context.Context, l segment.Lineage, n segment.Name, d
 	case absent.Proven():
 		return dst, Absence{n.String(), absent.reason}, nil
 	}
-	if n.End() <= from.at {
-		return dst, Absence{n.String(), fmt.Sprintf("timeline %d begins at %s", n.Timeline, from.at)}, nil
+	if n.End() <= from.Switch {
+		return dst, Absence{n.String(), fmt.Sprintf("timeline %d begins at %s", n.Timeline, from.Switch)}, nil
 	}
 	content, own, err := f.compose(ctx, l, n, from, dst)
 	if err != nil {
@@ -89,7 +89,7 @@ func (f *Fetcher) look(ctx context.Context, l segment.Lineage, n segment.Name, d
 	if err := f.isEnd(ctx, l, n, from, own, have); err != nil {
 		return dst, Absence{}, err
 	}
-	if f.mode == ModeRecovery && (have > 0 || from.parent.Timeline != 0 && n.Start() == from.at) {
+	if f.mode == ModeRecovery && (have > 0 || from.Lineage.Timeline != 0 && n.Start() == from.Switch) {
 		// Recovery reads up to the zeros and takes them for the end of WAL (access/transam/xlogreader.c: a record length of
 		// zero, a page without magic). Without an answer at the very beginning of a timeline it would go on with its parent's WAL.
 		return append(content, make([]byte, int(n.Size)-have)...), Absence{}, nil
@@ -99,10 +99,10 @@ func (f *Fetcher) look(ctx context.Context, l segment.Lineage, n segment.Name, d
 
 // isEnd returns a *Hole if the archive goes on behind what it has of segment n: own bytes of its lineage, have with those of
 // ancestors.
-func (f *Fetcher) isEnd(ctx context.Context, l segment.Lineage, n segment.Name, from branch, own, have int) error {
+func (f *Fetcher) isEnd(ctx context.Context, l segment.Lineage, n segment.Name, from catalog.Parent, own, have int) error {
 	end := n.Start() + segment.LSN(have)
-	if end < from.at {
-		return &Hole{n.String(), fmt.Sprintf("timeline %d begins at %s, and of its parent only WAL before %s is archived", n.Timeline, from.at, end)}
+	if end < from.Switch {
+		return &Hole{n.String(), fmt.Sprintf("timeline %d begins at %s, and of its parent only WAL before %s is archived", n.Timeline, from.Switch, end)}
 	}
 	for _, h := range f.histories {
 		forks, err := segment.ParseHistory(h.Content)
