@@ -110,7 +110,16 @@ func (s *Stream) run(ctx context.Context) error {
 	group.Go(func() error { return s.read(ctx) })
 	group.Go(func() error { return s.check(ctx) })
 	group.Go(func() error { return s.link(ctx) })
-	group.Go(func() error { return s.report(ctx) })
+	group.Go(func() error {
+		err := s.report(ctx)
+		if err != nil { // the server's last word, if read still gets it, tells more than that it is gone
+			select {
+			case <-time.After(lastWord):
+			case <-ctx.Done():
+			}
+		}
+		return err
+	})
 	group.Go(func() error { return s.watch(ctx) })
 	err := group.Wait()
 	s.releaseBuffers()
@@ -182,7 +191,7 @@ func (s *Stream) finish(ctx context.Context) error {
 	return errStopping
 }
 
-// lastWord is how long the last status and the end of the stream may take.
+// lastWord is how long the end of a stream may take, on our side or the server's.
 const lastWord = time.Second
 
 // settle waits until everything before target is durable, without waiting for the time or size of a link.

@@ -3,7 +3,10 @@ package replication
 import (
 	"errors"
 	"io"
+	"net"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -229,4 +232,39 @@ func TestSilentServerIsNoticed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A deafConn fails every write once told to, while what the server has sent can still be read: so a socket looks whose server
+// has closed it.
+type deafConn struct {
+	net.Conn
+	deaf *atomic.Bool
+}
+
+func (c *deafConn) Write(p []byte) (int, error) {
+	if c.deaf.Load() {
+		return 0, syscall.EPIPE
+	}
+	return c.Conn.Write(p)
+}
+
+// TestTheServersReasonCounts: when writing fails, because the server has said its last word and left, the last word is why
+// the stream ended.
+func TestTheServersReasonCounts(t *testing.T) {
+	bubble(t, smallWAL(), nil, func(t *testing.T, r *rig) {
+		var deaf atomic.Bool
+		checked := r.server.wrap
+		r.server.wrap = func(c net.Conn) net.Conn { return checked(&deafConn{c, &deaf}) }
+		r.server.script = func(d *sender) error {
+			err := d.sendAll()
+			time.Sleep(5 * time.Second)
+			deaf.Store(true)
+			err = errors.Join(err, d.keepalive(d.sent, 1))
+			time.Sleep(10 * time.Millisecond)
+			return errors.Join(err, d.send(&pgproto3.CommandComplete{CommandTag: []byte("COPY 0")}))
+		}
+		if err := <-r.session(); !errors.Is(err, errServerStopped) {
+			t.Errorf("session ended with %v", err)
+		}
+	})
 }
