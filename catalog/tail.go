@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/cespare/xxhash/v2"
-
 	"walkeep/segment"
 	"walkeep/storage"
 )
@@ -195,15 +193,10 @@ func (c *Catalog) visitPiece(ctx context.Context, l segment.Lineage, n segment.N
 // tail ends; raw must reach at least that far (TailEnd). *ForkError names the first piece that differs.
 func (c *Catalog) CompareTail(ctx context.Context, l segment.Lineage, n segment.Name, raw []byte) (int, error) {
 	return c.pieces(ctx, l, n, len(raw), func(p piece) error {
-		from, to := int(p.statement.From-n.Start()), int(p.statement.To-n.Start())
-		if to > len(raw) {
+		if to := int(p.statement.To - n.Start()); to > len(raw) {
 			return fmt.Errorf("tail of %s reaches %d bytes, we have %d: %w", n, to, len(raw), errBrokenTail)
 		}
-		if xxhash.Sum64(raw[from:to]) != p.statement.Hash {
-			ours := segment.NewStatement(c.systemID, l, p.statement.From, raw[from:to])
-			return &ForkError{Key: p.key, Stored: p.statement, Ours: ours}
-		}
-		return nil
+		return TailPiece{p.key, p.statement}.Compare(n.Start(), raw)
 	})
 }
 

@@ -114,6 +114,15 @@ func (r *Receiver) prepare(ctx context.Context, conn *Conn, sys System) (*Stream
 		return nil, err
 	}
 	start, lineage := plan.Start, plan.Branch.Lineage
+	first := segment.NameAt(lineage.Timeline, start, size)
+	tail, err := r.catalog.TailPieces(ctx, lineage, first)
+	tailDamaged := catalog.IsDamaged(err)
+	if err != nil && !tailDamaged {
+		return nil, err
+	}
+	if len(tail) > 0 || tailDamaged {
+		r.lane.Linked(first)
+	}
 	r.state.connected(conn, sys, lineage, plan.standby, options)
 	r.state.setRivals(plan.Rivals)
 	s := &Stream{
@@ -125,6 +134,7 @@ func (r *Receiver) prepare(ctx context.Context, conn *Conn, sys System) (*Stream
 		aborted: make(chan error, 1),
 		reader:  r.recordReader(ctx, plan),
 		hash:    xxhash.New(),
+		tail:    tail, tailDamaged: err != nil,
 		damaged: r.archiveDamaged,
 	}
 	s.setSynchronous(options.Synchronous)

@@ -80,11 +80,13 @@ type Stream struct {
 	synchronous atomic.Bool
 	aborted     chan error // capacity 1
 	reader      *record.Reader
-	hash        *xxhash.Digest // of the current segment, as far as it is checked
-	unchecked   uint64         // what reader had not checked when it was last asked
-	prefix      []byte         // what the parent timeline holds of the first segment, to be compared with what comes; nil if nothing is to be
-	end         segment.LSN    // of the timeline, if it has ended
-	boundary    *record.Reader // as reader was at the end of the last segment handed over
+	hash        *xxhash.Digest      // of the current segment, as far as it is checked
+	unchecked   uint64              // what reader had not checked when it was last asked
+	prefix      []byte              // what the parent timeline holds of the first segment, to be compared with what comes; nil if nothing is to be
+	end         segment.LSN         // of the timeline, if it has ended
+	boundary    *record.Reader      // as reader was at the end of the last segment handed over
+	tail        []catalog.TailPiece // that the first segment had before the stream: compared before anything of it is handed over
+	tailDamaged bool                // there is more of it, which can't be read
 	// damaged records that a segment is archived, up to end, although a record in it is bad.
 	damaged func(ctx context.Context, damage *record.DamageError, end segment.LSN) error
 	stop    <-chan struct{} // closed when we are to stop in good order

@@ -20,14 +20,14 @@ func (s *Stream) check(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		err := s.compare(c)
-		if err == nil {
-			err = s.walk(c.buf.Bytes[c.from:c.to])
-		}
+		err := s.walk(c.buf.Bytes[c.from:c.to])
 		_, _ = s.hash.Write(c.buf.Bytes[c.from:c.to]) // while the bytes are in the cache; it never fails
 		if damage := (*record.DamageError)(nil); errors.As(err, &damage) && damage.LSN == s.options.Damage {
 			err = s.damaged(ctx, damage, c.name.End())
 			s.reader = nil // the rest of this segment goes unchecked
+		}
+		if err == nil {
+			err = s.compare(c) // behind walk: what was damaged on its way is no other WAL
 		}
 		if err != nil {
 			if c.full() {
@@ -39,10 +39,25 @@ func (s *Stream) check(ctx context.Context) error {
 	}
 }
 
-// compare compares the beginning of a timeline's first segment with what the parent timeline holds of it. A server that sends
-// other bytes is not of this cluster's history, whatever its history file says.
+// compare compares the first segment with what is there of it: its tail, and at the beginning of a timeline what the parent
+// timeline holds. A server that sends other bytes is not of this cluster's history, whatever its history file says: nothing of
+// it must be stored, and the tail be deleted for it.
 func (s *Stream) compare(c chunk) error {
-	if c.name.Start() != s.start || c.from >= len(s.prefix) {
+	if c.name.Start() != s.start {
+		return nil
+	}
+	for _, piece := range s.tail {
+		if end := int(piece.Statement.To - s.start); c.from < end && end <= c.to {
+			if err := piece.Compare(s.start, c.buf.Bytes[:end]); err != nil {
+				return err
+			}
+		}
+	}
+	return s.compareParent(c)
+}
+
+func (s *Stream) compareParent(c chunk) error {
+	if c.from >= len(s.prefix) {
 		return nil
 	}
 	to := min(c.to, len(s.prefix))

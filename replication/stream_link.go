@@ -15,17 +15,18 @@ const catchingUp = 1 << 20
 
 // tail is the state of link: the chain of the segment it works on.
 type tail struct {
-	stream  *Stream
-	linker  *uploader.Linker
-	name    segment.Name
-	end     int  // of the chain, in bytes from the segment's beginning
-	known   bool // end is right; else the repository has to be asked
-	target  int  // the chain found there, to be compared when so much is checked; -1: not yet asked
-	healed  int  // a roll-up up to here was put because something before was damaged
-	plan    rollups
-	roller  *roller
-	commits uint64 // checked when step began
-	gather  gathering
+	stream   *Stream
+	linker   *uploader.Linker
+	name     segment.Name
+	end      int  // of the chain, in bytes from the segment's beginning
+	known    bool // end is right; else the repository has to be asked
+	compared bool // the chain has been compared up to target
+	target   int  // the chain found there, to be compared when so much is checked; -1: not yet asked
+	healed   int  // a roll-up up to here was put because something before was damaged
+	plan     rollups
+	roller   *roller
+	commits  uint64 // checked when step began
+	gather   gathering
 }
 
 // link makes the tail durable: one link at a time, in order, until ctx ends.
@@ -78,8 +79,7 @@ func (t *tail) step(ctx context.Context) (wait time.Duration, err error) {
 // do before something changes, or wait is over.
 func (t *tail) advance(ctx context.Context, open openSegment, demanded segment.LSN) (again bool, wait time.Duration, err error) {
 	if open.name != t.name {
-		t.name, t.end, t.target, t.healed, t.plan = open.name, 0, -1, 0, rollups{}
-		t.known = open.name.Start() != t.stream.start
+		t.begin(open.name)
 	}
 	if !t.known {
 		return t.synchronize(ctx, open)
@@ -91,7 +91,7 @@ func (t *tail) advance(ctx context.Context, open openSegment, demanded segment.L
 	from := open.name.Start() + segment.LSN(t.end)
 	err = t.linker.Put(ctx, open.name, from, open.buf.Bytes[t.end:t.end+due])
 	if errors.Is(err, uploader.ErrTaken) {
-		t.known, t.target = false, -1
+		t.known, t.compared, t.target = false, false, -1
 		return true, 0, nil
 	}
 	if err != nil {
@@ -102,6 +102,22 @@ func (t *tail) advance(ctx context.Context, open openSegment, demanded segment.L
 	t.stream.mark.Durable(from, from+segment.LSN(due))
 	t.roller.linked(ctx, &t.plan, open, t.end)
 	return true, 0, nil
+}
+
+// begin turns to another segment. Only the stream's first one can have a tail already, which check compares.
+func (t *tail) begin(n segment.Name) {
+	t.name, t.end, t.target, t.healed, t.plan = n, 0, 0, 0, rollups{}
+	t.compared, t.known = true, true
+	if n.Start() != t.stream.start {
+		return
+	}
+	for _, piece := range t.stream.tail {
+		t.target = max(t.target, int(piece.Statement.To-n.Start()))
+	}
+	if t.stream.tailDamaged {
+		t.compared, t.target = false, -1
+	}
+	t.known = t.target == 0
 }
 
 // due returns how many bytes to link now, or after which time to ask again.
@@ -138,7 +154,7 @@ func (t *tail) patience() time.Duration {
 	return interval - min(max(t.linker.Median(), t.stream.lane.Took()), interval/2)
 }
 
-// synchronize finds out what tail the segment has already, and compares it with our bytes before relying on it.
+// synchronize finds out what tail the segment has already, and relies on it when it has been compared with our bytes.
 func (t *tail) synchronize(ctx context.Context, open openSegment) (again bool, wait time.Duration, err error) {
 	c, lineage := t.stream.catalog, t.stream.lane.Lineage()
 	if t.target < 0 {
@@ -154,7 +170,10 @@ func (t *tail) synchronize(ctx context.Context, open openSegment) (again bool, w
 		return false, idle, nil
 	}
 	t.stream.lane.Linked(open.name)
-	end, err := c.CompareTail(ctx, lineage, open.name, open.buf.Bytes[:open.checked])
+	end := t.target
+	if !t.compared {
+		end, err = c.CompareTail(ctx, lineage, open.name, open.buf.Bytes[:open.checked])
+	}
 	switch {
 	case catalog.IsBrokenTail(err):
 		t.target = -1
