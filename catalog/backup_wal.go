@@ -49,13 +49,13 @@ func (c *Catalog) BackupWAL(ctx context.Context, id segment.BackupID, stop segme
 	if w.Frontier, _, err = c.Frontier(ctx, id.Lineage); err != nil {
 		return w, err
 	}
-	gaps, err := c.recordedGaps(ctx, id.Lineage)
+	gaps, err := c.OpenGaps(ctx)
 	if err != nil {
 		return w, err
 	}
 	for _, g := range gaps {
-		if g.Kind != GapAncestry && g.From < stop && g.To > w.Start {
-			w.Gaps = append(w.Gaps, g)
+		if g.Lineage == id.Lineage && g.Kind != GapAncestry && g.From < stop && g.To > w.Start {
+			w.Gaps = append(w.Gaps, g.Gap)
 		}
 	}
 	return w, nil
