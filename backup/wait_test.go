@@ -29,7 +29,7 @@ func archiveTo(t testing.TB, c *catalog.Catalog, lsn segment.LSN) {
 }
 
 // await waits for the WAL of the test's backup while change goes on.
-func await(t *testing.T, change func(*catalog.Catalog)) (err error, took time.Duration) {
+func await(t *testing.T, change func(*catalog.Catalog)) (took time.Duration, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := newCatalog(t, newStore())
@@ -40,7 +40,7 @@ func await(t *testing.T, change func(*catalog.Catalog)) (err error, took time.Du
 		err = s.awaitWAL(t.Context(), catalog.Backup{ID: testID, Start: testID.Start, Stop: 0x2000138})
 		took = time.Since(began)
 	})
-	return err, took
+	return took, err
 }
 
 func TestWaitsForWAL(t *testing.T) {
@@ -87,7 +87,7 @@ func TestWaitsForWAL(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			err, took := await(t, test.change)
+			took, err := await(t, test.change)
 			var missing *NotArchivedError
 			switch {
 			case test.want == "" && err != nil, test.want != "" && (!errors.As(err, &missing) || !strings.Contains(err.Error(), test.want)):

@@ -54,6 +54,9 @@ which has to run, or by itself --with-wal), and only then lets the backup exist.
 	return cmd
 }
 
+// backupPatience is how long storage may be away before a backup gives up: the server keeps it open meanwhile.
+const backupPatience = 15 * time.Minute
+
 // backupHeapLimit is where the garbage collector works harder: the large buffers lie outside of its heap.
 const backupHeapLimit = 48 << 20
 
@@ -71,7 +74,9 @@ func runBackup(ctx context.Context, cmd *cobra.Command, env *environment, o back
 			return err
 		}
 	}
-	options.Store = storage.Retry(store, storage.RetryPolicy{Observe: newUploadWatch(env.logger).observe})
+	options.Store = storage.Retry(store, storage.RetryPolicy{
+		MaxElapsed: backupPatience, Observe: newUploadWatch(env.logger).observe,
+	})
 	options.Log = env.logger
 	progress := newBackupProgress(env)
 	options.Progress = progress.update

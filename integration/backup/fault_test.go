@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -65,6 +66,7 @@ type flipper struct {
 
 func (f *flipper) Write(p []byte) (int, error) {
 	if n := int64(len(p)); f.left >= 0 && f.left < n && f.done.CompareAndSwap(false, true) {
+		p = bytes.Clone(p)
 		p[f.left] ^= 1
 	}
 	f.left -= int64(len(p))
