@@ -20,7 +20,7 @@ const (
 	hasTwoPhase  = 1 << 4 // XACT_XINFO_HAS_TWOPHASE
 	hasOrigin    = 1 << 5 // XACT_XINFO_HAS_ORIGIN
 	hasGID       = 1 << 7 // XACT_XINFO_HAS_GID
-	hasStats     = 1 << 8 // XACT_XINFO_HAS_DROPPED_STATS, from 15 on
+	hasStats     = 1 << 8 // XACT_XINFO_HAS_DROPPED_STATS, set from 15 on
 
 	applyFeedback     = 1 << 29 // XACT_COMPLETION_APPLY_FEEDBACK
 	relcacheInitInval = 1 << 30 // XACT_COMPLETION_UPDATE_RELCACHE_FILE
@@ -140,7 +140,7 @@ func (t *Transaction) decodeLists(v Version, in *cursor) {
 	if t.Info&hasRelations != 0 {
 		t.Dropped = in.array(in.int32(), locatorSize)
 	}
-	if t.Info&hasStats != 0 && v >= 15 {
+	if t.Info&hasStats != 0 {
 		t.DroppedStats = in.droppedStats(v, in.int32())
 	}
 	if t.Info&hasMessages != 0 && t.IsCommitted {
