@@ -98,3 +98,26 @@ func TestThrottledSessionLeavesInTime(t *testing.T) {
 		}
 	})
 }
+
+// TestTwoBuffersAndASlowLink: segments go on by way of the other buffer while a link has no answer, and nobody hangs up.
+// Segments of 32 MB and more have two buffers.
+func TestTwoBuffersAndASlowLink(t *testing.T) {
+	wal := newWAL(oneMB)
+	wal.fill(wal.start+1<<20+5000, 100)
+	options := func(o *ReceiverOptions) { o.Uploader.Buffers = 2 }
+	bubble(t, wal, options, func(t *testing.T, r *rig) {
+		r.run()
+		r.awaitAck(wal.end())
+		release := r.ledger.hold("/tail/")
+		defer release()
+		r.server.write(func(w *walWriter) { w.record(500) })
+		time.Sleep(2 * time.Second) // the link is on its way
+		r.server.write(func(w *walWriter) { w.fill(w.start+5<<20, 0); w.record(100) })
+		r.await("whole segments", func() bool { return r.server.acknowledged().flush >= wal.start+5<<20 })
+		if n := r.receiver.Status().Reconnects; n != 0 {
+			t.Errorf("%d reconnects", n)
+		}
+		release()
+		r.end()
+	})
+}

@@ -56,7 +56,11 @@ func (w *window) add(c chunk) {
 		n++
 	}
 	w.segments[n-1].checked = c.to
-	for len(w.segments) > w.keep {
+	keep := w.keep
+	if keep == 1 && c.full() {
+		keep = 0 // it is on its way by itself: links of it are for commits that wait
+	}
+	for len(w.segments) > keep {
 		w.dropFirst()
 	}
 	w.mu.Unlock()
