@@ -134,19 +134,26 @@ func TestBackupWithItsWAL(t *testing.T) {
 	}
 }
 
-// Killed half-way, by the system or by the network, a backup leaves nothing visible, and the next one is whole.
+// Killed or interrupted half-way, by the system, its user or the network, a backup leaves nothing visible, and the next one is whole.
 func TestKilledHalfWay(t *testing.T) {
 	s := newSite(t, postgres.Options{Major: 15})
 	s.receive()
-	cmd := exec.Command(walkeep.Binary(t), "backup", "--repo", s.repo(), "--primary", s.DSN(), "--rate", "4")
-	must(t, cmd.Start())
-	must(t, poll.Until(s.ctx, "the backup to begin", func(context.Context) (bool, error) {
-		started, err := filepath.Glob(filepath.Join(s.dir, "*", "part", "*", "start.json"))
-		return len(started) == 1, err
-	}))
-	must(t, cmd.Process.Kill())
-	_ = cmd.Wait()
-	s.nothing()
+	for n, signal := range []os.Signal{os.Kill, os.Interrupt} {
+		var said bytes.Buffer
+		cmd := exec.Command(walkeep.Binary(t), "backup", "--repo", s.repo(), "--primary", s.DSN(), "--rate", "4")
+		cmd.Stderr = &said
+		must(t, cmd.Start())
+		must(t, poll.Until(s.ctx, "the backup to begin", func(context.Context) (bool, error) {
+			started, err := filepath.Glob(filepath.Join(s.dir, "*", "part", "*", "start.json"))
+			return len(started) == n+1, err
+		}))
+		must(t, cmd.Process.Signal(signal))
+		_ = cmd.Wait()
+		s.nothing()
+		if signal == os.Interrupt && (cmd.ProcessState.ExitCode() != 1 || !strings.Contains(said.String(), "walkeep: interrupted")) {
+			t.Errorf("interrupted: exit code %d\n%s", cmd.ProcessState.ExitCode(), said.String())
+		}
+	}
 
 	proxy := fault.Start(t, s.Addr())
 	proxy.ResetAfter(fault.ToClient, 10<<20)
