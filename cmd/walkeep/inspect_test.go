@@ -231,6 +231,34 @@ func TestInspectFilters(t *testing.T) {
 	}
 }
 
+// TestInspectRange: a range holds the records that begin and end in it, the alignment behind the last one aside.
+func TestInspectRange(t *testing.T) {
+	a := inspectRepo(t)
+	lines := a.lines(t, a.name(0))
+	i := 20
+	for lines[i].Length%8 == 0 {
+		i++ // one with alignment behind it
+	}
+	j := i + 40
+	first, last := lines[i], lines[j]
+	for _, tt := range []struct {
+		from, to segment.LSN
+		i, j     int
+	}{
+		{first.LSN, last.End, i, j},
+		{first.LSN + 1, last.End, i + 1, j},
+		{first.LSN, last.End - 8, i, j - 1},
+		{first.LSN, last.LSN, i, j - 1},
+		{first.LSN, first.End - 1, i, i}, // up to the alignment behind it
+	} {
+		got := a.lines(t, tt.from.String()+".."+tt.to.String())
+		want := lines[tt.i : tt.j+1]
+		if len(got) != len(want) || got[0].LSN != want[0].LSN || got[len(got)-1].LSN != want[len(want)-1].LSN {
+			t.Errorf("%s..%s: %d records, want %d from %s to %s", tt.from, tt.to, len(got), len(want), want[0].LSN, want[len(want)-1].LSN)
+		}
+	}
+}
+
 // TestInspectHole: records before missing WAL are shown, then the exit code says that it is missing.
 func TestInspectHole(t *testing.T) {
 	a := inspectRepo(t, 1)
