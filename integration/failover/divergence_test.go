@@ -77,16 +77,20 @@ func TestS23ForkBehindTheArchive(t *testing.T) {
 }
 
 // TestS55NewPrimaryLostAtOnce loses the new primary before a byte of its timeline is durable, and restores to the point
-// where it was promoted.
+// where it was promoted: what the old primary wrote behind that, though it is archived, is not replayed.
 func TestS55NewPrimaryLostAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, postgres.Options{})
-	standby := s.first.Standby(t, "", postgres.Options{})
+	link := fault.Start(t, s.first.Addr())
+	standby := s.first.Standby(t, link.Addr(), postgres.Options{})
 	r := s.streaming()
 	base := s.base(s.first)
 	s.write(s.first, 1, 100, 1500)
 	want := s.rows(s.first)
 	must(t, standby.WaitReplay(s.ctx, s.archived(s.first)))
+	link.Down()
+	s.write(s.first, 2000, 2099, 1500)
+	s.archived(s.first)
 	must(t, s.first.Kill9())
 	_, err := r.Term()
 	must(t, err)

@@ -34,7 +34,7 @@ func newSite(t testing.TB, o postgres.Options) *site {
 	if o.SegmentSizeMB == 0 {
 		o.SegmentSizeMB = 1
 	}
-	s := &site{t: t, ctx: limit(t, time.Minute), first: postgres.Start(t, o)}
+	s := &site{t: t, ctx: limit(t, 3*time.Minute), first: postgres.Start(t, o)}
 	dir, err := s.first.TempDir()
 	must(t, err)
 	must(t, os.Chmod(dir, 0o770|os.ModeSetgid))

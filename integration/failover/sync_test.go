@@ -21,6 +21,7 @@ type drama struct {
 	clients *fault.Proxy // where clients find the primary
 	primary *postgres.Server
 	r       *walkeep.Receiver
+	alone   bool // the archive is all that is left of a lost primary: the receiver is lost with it
 }
 
 // TestSynchronousFailover loses the primary again and again while clients commit synchronously: every commit that a client
@@ -37,7 +38,7 @@ func TestSynchronousFailover(t *testing.T) {
 	} {
 		t.Run(top.name, func(t *testing.T) {
 			t.Parallel()
-			failovers, allowed := 2, time.Minute
+			failovers, allowed := 2, 3*time.Minute
 			if walkeep.Long() {
 				failovers, allowed = 50, time.Hour
 			}
@@ -61,6 +62,9 @@ func (d *drama) play(failovers int, failover func()) {
 	d.more(book)
 	for range failovers {
 		pause(d.ctx, time.Duration(d.chance.Int64N(int64(300*time.Millisecond))))
+		if d.alone { // so that what was acknowledged from its memory would be lost with it
+			must(d.t, d.r.Kill9())
+		}
 		must(d.t, d.primary.Kill9())
 		lost := d.primary
 		failover()
@@ -92,10 +96,11 @@ func (d *drama) more(book *ledger) {
 
 // direct: there is nothing but the primary and the archive. A lost primary is restored from the archive.
 func (d *drama) direct() (failover func()) {
-	d.r = d.streaming()
+	d.r, d.alone = d.streaming(), true
 	return func() {
 		d.primary = d.restore(d.base, map[string]string{"synchronous_standby_names": "walkeep"})
 		d.move(d.primary)
+		d.r = d.streaming()
 	}
 }
 
