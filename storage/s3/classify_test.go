@@ -188,24 +188,32 @@ func TestRequests(t *testing.T) {
 		want map[string]string
 	}{
 		{
-			"AWS", Config{Region: "eu-central-1"}, "https://bucket.s3.eu-central-1.amazonaws.com/p/a?x-id=PutObject",
+			"AWS",
+			Config{Region: "eu-central-1"},
+			"https://bucket.s3.eu-central-1.amazonaws.com/p/a?x-id=PutObject",
 			map[string]string{"X-Amz-Checksum-Crc32c": crc, "Content-Md5": "", "If-None-Match": "*"},
 		},
 		{
-			"endpoint", Config{Endpoint: "https://s3.example.com:9000"}, "https://s3.example.com:9000/bucket/p/a?x-id=PutObject",
+			"endpoint",
+			Config{Endpoint: "https://s3.example.com:9000"},
+			"https://s3.example.com:9000/bucket/p/a?x-id=PutObject",
 			map[string]string{"X-Amz-Checksum-Crc32c": crc},
 		},
 		{
-			"host style", Config{Endpoint: "https://s3.example.com", PathStyle: PathStyleOff},
+			"host style",
+			Config{Endpoint: "https://s3.example.com", PathStyle: PathStyleOff},
 			"https://bucket.s3.example.com/p/a?x-id=PutObject", nil,
 		},
 		{
-			"no checksum, unsigned", Config{Endpoint: "https://s3.example.com", Checksum: ChecksumNone, UnsignedPayload: true},
+			"no checksum, unsigned",
+			Config{Endpoint: "https://s3.example.com", Checksum: ChecksumNone, UnsignedPayload: true},
 			"https://s3.example.com/bucket/p/a?x-id=PutObject",
 			map[string]string{"X-Amz-Checksum-Crc32c": "", "X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD", "X-Amz-Checksum-Crc32": ""},
 		},
 		{
-			"Google", Config{Endpoint: "https://storage.googleapis.com"}, "https://storage.googleapis.com/bucket/p/a?x-id=PutObject",
+			"Google",
+			Config{Endpoint: "https://storage.googleapis.com"},
+			"https://storage.googleapis.com/bucket/p/a?x-id=PutObject",
 			map[string]string{"Content-Md5": md5, "X-Amz-Checksum-Crc32c": "", "Accept-Encoding": ""},
 		},
 	} {
