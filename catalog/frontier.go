@@ -52,8 +52,8 @@ func (c *Catalog) Started(ctx context.Context, l segment.Lineage) (from segment.
 }
 
 // Frontier returns the end of the contiguous durable WAL of a lineage: of its segments and of the tail behind them.
-// Ranges of recorded gaps count as passed. ok is false if nothing of the lineage was ever archived. A dozen LISTs at
-// most, whatever the size of the archive.
+// Ranges of recorded gaps count as passed. ok is false if nothing of the lineage was ever archived. About a dozen LISTs up to
+// a thousand segments, and two more each time that doubles.
 func (c *Catalog) Frontier(ctx context.Context, l segment.Lineage) (end segment.LSN, ok bool, err error) {
 	begin, ok, err := c.Started(ctx, l)
 	if err != nil || !ok {
@@ -75,10 +75,12 @@ func (c *Catalog) Frontier(ctx context.Context, l segment.Lineage) (end segment.
 	return end, true, err
 }
 
-// newestSegment finds the stored segment with the highest number, first or later, by doubling and then halving a
-// distance.
+// newestSegment finds a stored segment behind which fewer than MaxAhead segments follow up to the highest number that is
+// stored, from first on, by doubling and then halving a distance.
 func (c *Catalog) newestSegment(ctx context.Context, l segment.Lineage, first segment.Name) (newest segment.Name, found bool, err error) {
-	newest = first
+	if newest, found, err = c.firstFrom(ctx, l, first); err != nil || !found {
+		return first, false, err
+	}
 	ahead := func(distance segment.Number) (bool, error) {
 		probe := newest
 		probe.Number += distance - 1
@@ -88,10 +90,7 @@ func (c *Catalog) newestSegment(ctx context.Context, l segment.Lineage, first se
 		}
 		return ok, err
 	}
-	if newest, found, err = c.firstFrom(ctx, l, first); err != nil || !found {
-		return first, false, err
-	}
-	distance := segment.Number(1)
+	distance := segment.Number(MaxAhead)
 	for ok := true; ok; {
 		if ok, err = ahead(distance); err != nil {
 			return newest, false, err
@@ -100,7 +99,7 @@ func (c *Catalog) newestSegment(ctx context.Context, l segment.Lineage, first se
 			distance *= 2
 		}
 	}
-	for ; distance > 1; distance /= 2 {
+	for ; distance > MaxAhead; distance /= 2 {
 		if _, err = ahead(distance / 2); err != nil {
 			return newest, false, err
 		}

@@ -44,7 +44,7 @@ func (g Gap) String() string {
 		g.From, g.To, g.Lineage, g.Kind, g.Reason, g.From)
 }
 
-// RecordGap writes the gap; one that is there already with the same ends is success.
+// RecordGap writes the gap; one of the same kind that is there already with the same ends is success.
 func (c *Catalog) RecordGap(ctx context.Context, g Gap) error {
 	if g.From >= g.To || !g.Kind.valid() {
 		return fmt.Errorf("record gap [%s, %s) of kind %q: not a gap", g.From, g.To, g.Kind)
@@ -57,10 +57,26 @@ func (c *Catalog) RecordGap(ctx context.Context, g Gap) error {
 		return err
 	}
 	key := c.keys.gap(g.Lineage, g.From, g.To)
-	if err := c.store.Put(ctx, key, data); err != nil && !errors.Is(err, storage.ErrExists) {
+	err = c.store.Put(ctx, key, data)
+	if errors.Is(err, storage.ErrExists) {
+		return c.settleGap(ctx, key, g)
+	}
+	if err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
 	return nil
+}
+
+// settleGap is called when there is a gap with the same ends. If it is of another kind, ours is recorded in two parts beside it.
+func (c *Catalog) settleGap(ctx context.Context, key Key, g Gap) error {
+	there, err := c.readGap(ctx, key)
+	if err != nil || there.Kind == g.Kind || g.To-g.From < 2 {
+		return err
+	}
+	first, second := g, g
+	first.To = g.From + (g.To-g.From)/2
+	second.From = first.To
+	return errors.Join(c.RecordGap(ctx, first), c.RecordGap(ctx, second))
 }
 
 // recordedGaps returns the gaps of a lineage in order of their beginning, as they were recorded.
@@ -82,18 +98,26 @@ func (c *Catalog) gapsBelow(ctx context.Context, prefix string) ([]Gap, error) {
 		if !strings.HasSuffix(object.Key, ".json") {
 			return nil, fmt.Errorf("object %q has no place here", object.Key)
 		}
-		data, err := c.store.Get(ctx, object.Key, nil)
+		g, err := c.readGap(ctx, object.Key)
 		if err != nil {
-			return nil, fmt.Errorf("get %s: %w", object.Key, err)
-		}
-		var g Gap
-		if err := json.Unmarshal(data, &g); err != nil {
-			return nil, fmt.Errorf("%s: %w", object.Key, err)
-		}
-		if c.keys.gap(g.Lineage, g.From, g.To) != object.Key || !g.Kind.valid() || g.From >= g.To {
-			return nil, fmt.Errorf("%s describes another gap than its name", object.Key)
+			return nil, err
 		}
 		all = append(all, g)
 	}
 	return all, nil
+}
+
+func (c *Catalog) readGap(ctx context.Context, key Key) (Gap, error) {
+	data, err := c.store.Get(ctx, key, nil)
+	if err != nil {
+		return Gap{}, fmt.Errorf("get %s: %w", key, err)
+	}
+	var g Gap
+	if err := json.Unmarshal(data, &g); err != nil {
+		return Gap{}, fmt.Errorf("%s: %w", key, err)
+	}
+	if c.keys.gap(g.Lineage, g.From, g.To) != key || !g.Kind.valid() || g.From >= g.To {
+		return Gap{}, fmt.Errorf("%s describes another gap than its name", key)
+	}
+	return g, nil
 }

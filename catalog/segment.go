@@ -124,7 +124,7 @@ func (c *Catalog) segmentName(l segment.Lineage, key Key) (segment.Name, error) 
 		return segment.Name{}, fmt.Errorf("object %q has no place here", key)
 	}
 	n, err := segment.ParseName(key[len(key)-24:], c.size)
-	if err != nil || c.keys.segment(l, n) != key {
+	if err != nil || n.Timeline != l.Timeline || c.keys.segment(l, n) != key {
 		return segment.Name{}, fmt.Errorf("object %q has no place here", key)
 	}
 	return n, nil

@@ -66,6 +66,9 @@ func (c *Catalog) getPiece(ctx context.Context, l segment.Lineage, n segment.Nam
 	if s.SystemID != c.systemID || s.Lineage != l || s.From < n.Start() || s.To > n.End() || s.From >= s.To {
 		return piece{}, fmt.Errorf("%s: %w: it holds %s, which is not of segment %s", key, segment.ErrDamaged, s, n)
 	}
+	if from, to := int(s.From-n.Start()), int(s.To-n.Start()); key != c.keys.link(l, n, from) && key != c.keys.rollup(l, n, to) {
+		return piece{}, fmt.Errorf("%s: %w: it holds %s, which belongs under another key", key, segment.ErrDamaged, s)
+	}
 	return piece{key: key, statement: s, object: object}, nil
 }
 
@@ -153,9 +156,6 @@ func (c *Catalog) pieces(ctx context.Context, l segment.Lineage, n segment.Name,
 		if err != nil {
 			return 0, err
 		}
-		if int(p.To-n.Start()) != end {
-			return 0, fmt.Errorf("tail of %s: roll-up %d holds %s: %w", n, end, p, segment.ErrDamaged)
-		}
 		end = int(p.From - n.Start())
 	}
 	end := rolled
@@ -169,9 +169,6 @@ func (c *Catalog) pieces(ctx context.Context, l segment.Lineage, n segment.Name,
 		p, err := c.visitPiece(ctx, l, n, key, visit)
 		if err != nil {
 			return 0, err
-		}
-		if int(p.From-n.Start()) != end {
-			return 0, fmt.Errorf("tail of %s: link %s holds %s: %w", n, key, p, segment.ErrDamaged)
 		}
 		end = int(p.To - n.Start())
 	}
