@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -11,9 +12,13 @@ import (
 
 // A recordPrinter writes one line per record.
 type recordPrinter struct {
-	env  *environment
+	out  *bufio.Writer
 	json bool
 	buf  []byte
+}
+
+func newRecordPrinter(env *environment, o inspectOptions) *recordPrinter {
+	return &recordPrinter{out: bufio.NewWriterSize(env.stdout, 64<<10), json: o.json}
 }
 
 func (p *recordPrinter) record(v record.Version, c record.Record, b *record.Body, t *record.Transaction) error {
@@ -28,13 +33,18 @@ func (p *recordPrinter) record(v record.Version, c record.Record, b *record.Body
 }
 
 func (p *recordPrinter) write() error {
-	if _, err := p.env.stdout.Write(p.buf); err != nil {
+	if _, err := p.out.Write(p.buf); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
 	return nil
 }
 
-func (p *recordPrinter) finish() error { return nil }
+func (p *recordPrinter) finish() error {
+	if err := p.out.Flush(); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
 
 func paddedLSN(l segment.LSN) string { return fmt.Sprintf("%X/%08X", uint32(l>>32), uint32(l)) }
 

@@ -211,6 +211,9 @@ func TestDescribe(t *testing.T) {
 			if s := string(line); strings.HasPrefix(s, "UNKNOWN") || strings.Contains(s, "record at") {
 				t.Fatalf("%d: %s: %s", major, record.ManagerName(c.RMID), s)
 			}
+			if record.IsPageImage(c) && (b.ImageBytes() == 0 || !strings.Contains(string(line), " FPW")) {
+				t.Fatalf("%d: %s: an image of nothing", major, line)
+			}
 		})
 	}
 }

@@ -61,20 +61,3 @@ func OpName(v Version, rmid, info uint8) string {
 	}
 	return fmt.Sprintf("UNKNOWN (%x)", op)
 }
-
-// OpNames makes OpName for one version without work per record.
-type OpNames [256][16]string
-
-// NewOpNames lists the names of all operations of a version.
-func NewOpNames(v Version) *OpNames {
-	var n OpNames
-	for rmid := range n {
-		for op := range n[rmid] {
-			n[rmid][op] = OpName(v, uint8(rmid), uint8(op<<4))
-		}
-	}
-	return &n
-}
-
-// Name is OpName for the version.
-func (n *OpNames) Name(rmid, info uint8) string { return n[rmid][OpCode(rmid, info)>>4] }
