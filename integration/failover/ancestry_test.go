@@ -17,7 +17,7 @@ import (
 // TestLostAcrossTimelines drops the slot while the receiver is down, and lets the server go through two promotions and
 // remove all the WAL it can: each timeline's missing part is a gap of its own, and streaming goes on behind them.
 func TestLostAcrossTimelines(t *testing.T) {
-	on(t, some(13), func(t *testing.T, major int) {
+	on(t, some(15), func(t *testing.T, major int) {
 		s := newSite(t, postgres.Options{Major: major, Config: map[string]string{"min_wal_size": "2MB", "wal_keep_size": "0"}})
 		r := s.streaming()
 		s.write(s.first, 1, 100, 500)

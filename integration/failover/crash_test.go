@@ -88,7 +88,7 @@ func (s *site) overwritten() int {
 // TestPromotionInsideARecord promotes a standby, which we stream from, that has received half a record: the new timeline
 // begins before it, whole segments behind what we had received.
 func TestPromotionInsideARecord(t *testing.T) {
-	on(t, some(18), func(t *testing.T, major int) {
+	on(t, some(15), func(t *testing.T, major int) {
 		s := newSite(t, postgres.Options{Major: major})
 		link := fault.Start(t, s.first.Addr())
 		standby := s.first.Standby(t, link.Addr(), postgres.Options{})

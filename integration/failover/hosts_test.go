@@ -34,7 +34,7 @@ func (s *site) follow(standby *postgres.Server, primary string) {
 // TestS26FailoverUnderLoad names three servers, loses the primary under load, and promotes the standby that is ahead: the
 // slot is there already, though both standbys have removed all the WAL they could while no receiver ran.
 func TestS26FailoverUnderLoad(t *testing.T) {
-	on(t, some(18), func(t *testing.T, major int) {
+	on(t, some(15), func(t *testing.T, major int) {
 		s := newSite(t, postgres.Options{Major: major, Config: map[string]string{"min_wal_size": "2MB", "wal_keep_size": "0"}})
 		one, two := s.first.Standby(t, "", postgres.Options{}), s.first.Standby(t, "", postgres.Options{})
 		dsn := multihost(one, s.first, two)
