@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -99,11 +98,8 @@ func dashboardStatus(s replication.Status, uploads *uploadWatch, o receiveOption
 		d.Lineage = s.Lineage.String()
 		d.Server = dashboard.Server{Host: s.Host.Name, Port: int(s.Host.Port), Version: versionText(s.Version), InRecovery: s.Standby}
 	}
-	if d.State == dashboard.Streaming && slices.ContainsFunc(d.Gaps, func(g dashboard.GapRange) bool { return !g.Acknowledged }) {
-		d.State = dashboard.Gap
-	}
-	if d.State == dashboard.Streaming && len(s.Rivals) > 0 {
-		d.State, d.Message = dashboard.Fork, rivalsText(s)
+	if d.State == dashboard.Streaming {
+		d.State, d.Message = streamingState(s)
 	}
 	uploads.fill(&d.Uploads)
 	return d
@@ -133,6 +129,19 @@ func lagKnown(s replication.Status, now time.Time) bool {
 		timeout = time.Minute
 	}
 	return s.State == replication.StateStreaming && now.Sub(s.Heard) < timeout*2/5
+}
+
+// streamingState is what a receiver that streams shows: what needs a person before all.
+func streamingState(s replication.Status) (dashboard.State, string) {
+	if len(s.Rivals) > 0 {
+		return dashboard.Fork, rivalsText(s)
+	}
+	for _, g := range s.Gaps {
+		if !g.Acknowledged {
+			return dashboard.Gap, g.String()
+		}
+	}
+	return dashboard.Streaming, s.Message
 }
 
 // rivalsText says what two histories of one timeline number mean.
