@@ -29,7 +29,8 @@ build: ## bin/walkeep, one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/walkeep ./cmd/walkeep
 
 .PHONY: demo
-demo: deps build ## lose a database and get it back, with a real PostgreSQL
+demo: build ## lose a database and get it back, with a real PostgreSQL
+	@{ command -v pg_basebackup || compgen -G '/usr/lib/postgresql/*/bin/pg_basebackup' || compgen -G '/usr/pgsql-*/bin/pg_basebackup' || integration/tools/packages; } >/dev/null
 	bin/walkeep demo
 
 .PHONY: test
