@@ -185,7 +185,8 @@ type outcome struct {
 
 func fetch(c *catalog.Catalog, o restore.FetchOptions, name string) outcome {
 	prefix := []byte("what was there before")
-	content, absent, err := restore.NewFetcher(c, o).Fetch(context.Background(), name, slices.Clone(prefix))
+	dst := append(make([]byte, 0, int(testSize)+len(prefix)), prefix...)
+	content, absent, err := restore.NewFetcher(c, o).Fetch(context.Background(), name, dst)
 	return judge(prefix, content, absent, err)
 }
 

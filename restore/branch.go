@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"walkeep/catalog"
 	"walkeep/segment"
@@ -50,7 +51,7 @@ func (f *Fetcher) compose(ctx context.Context, l segment.Lineage, n segment.Name
 	if from.Lineage.Timeline == 0 || n.Start()+segment.LSN(own) >= from.Switch {
 		return content, own, nil
 	}
-	inherited, err := f.inherit(ctx, n, from, dst)
+	inherited, err := f.inherit(ctx, n, from, slices.Clip(dst)) // beside content, not over it
 	if err != nil {
 		return dst, 0, err
 	}

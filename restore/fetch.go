@@ -46,7 +46,8 @@ var neverArchived = regexp.MustCompile(`^[0-9A-F]{24}(\.[0-9A-F]{8}\.backup|\.pa
 
 // Fetch appends the content of the file that PostgreSQL calls name to dst: a WAL segment or a timeline history. If absent
 // is a proof, the file is not there. Every error means unknown, damaged or missing in between, a *Hole among them, and
-// returns dst as it was.
+// returns dst as it was; what lies behind its length may have been written to. With room for a segment in dst, no more
+// memory is taken than that and the stored object.
 func (f *Fetcher) Fetch(ctx context.Context, name string, dst []byte) (content []byte, absent Absence, err error) {
 	if t, err := segment.ParseHistoryName(name); err == nil {
 		return f.history(ctx, t, dst)

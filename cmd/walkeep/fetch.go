@@ -90,7 +90,7 @@ func fetchFile(ctx context.Context, cmd *cobra.Command, env *environment, o fetc
 		return restore.Absence{}, err
 	}
 	fetcher := restore.NewFetcher(c, restore.FetchOptions{Mode: mode, Histories: histories})
-	content, absent, err := fetcher.Fetch(ctx, name, nil)
+	content, absent, err := fetcher.Fetch(ctx, name, make([]byte, 0, c.SegmentSize()))
 	if err != nil || absent.Proven() {
 		return absent, err
 	}
