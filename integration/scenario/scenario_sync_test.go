@@ -14,9 +14,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walkeep/integration/fault"
 	"walkeep/integration/poll"
 	"walkeep/integration/postgres"
 	"walkeep/integration/walkeep"
+	"walkeep/storage/storagetest"
 )
 
 // TestS11OnlySynchronousStandby: every commit waits for the receiver, at each level, and none hangs, also while pgbench's do.
@@ -77,7 +79,9 @@ func TestS11NoAcknowledgedCommitIsLost(t *testing.T) {
 	}
 	ctx := limit(t, time.Minute+time.Duration(rounds)*time.Minute/2)
 	chance := random(t)
-	c := newCluster(t, postgres.Options{SegmentSizeMB: 1})
+	gateway := storagetest.StartGateway(t)
+	proxy := fault.Start(t, gateway.Endpoint[len("http://"):])
+	c := newBucket(t, postgres.Options{SegmentSizeMB: 1}, gateway, "http://"+proxy.Addr())
 	args := []string{"--buffers", "4"}
 	r := c.receive(t, args...)
 	c.caughtUp(t, ctx, r)
@@ -90,7 +94,13 @@ func TestS11NoAcknowledgedCommitIsLost(t *testing.T) {
 	c.synchronous(t, ctx, r)
 	var ids []int64
 	for round := range rounds {
-		ids = append(ids, c.insertUntilKilled(t, ctx, r, round, time.Duration(200+chance.IntN(1500))*time.Millisecond)...)
+		proxy.Latency(fault.ToServer, 20*time.Millisecond) // what is acknowledged too early is lost for sure
+		ids = append(ids, c.insertUntilKilled(t, ctx, round, time.Duration(200+chance.IntN(1500))*time.Millisecond, func() error {
+			proxy.Down() // with all that is on its way
+			return r.Kill9()
+		})...)
+		must(t, proxy.Up())
+		proxy.Heal()
 		restored := c.restore(t, ctx, backup)
 		checkConfirmed(t, ctx, restored, ids)
 		must(t, restored.Close())
@@ -107,7 +117,7 @@ func TestS11NoAcknowledgedCommitIsLost(t *testing.T) {
 
 // insertUntilKilled lets clients insert for a while, kills primary and receiver under them, and returns the ids whose commit
 // was confirmed.
-func (c *cluster) insertUntilKilled(t testing.TB, ctx context.Context, r *walkeep.Receiver, round int, after time.Duration) []int64 {
+func (c *cluster) insertUntilKilled(t testing.TB, ctx context.Context, round int, after time.Duration, killReceiver func() error) []int64 {
 	t.Helper()
 	const clients = 4
 	confirmed := make([][]int64, clients)
@@ -122,7 +132,7 @@ func (c *cluster) insertUntilKilled(t testing.TB, ctx context.Context, r *walkee
 	}
 	pause(ctx, after)
 	killed := make(chan error, 1)
-	go func() { killed <- r.Kill9() }()
+	go func() { killed <- killReceiver() }()
 	must(t, c.Kill9())
 	must(t, <-killed)
 	inserting.Wait()
@@ -144,7 +154,7 @@ func insert(ctx context.Context, conn *pgx.Conn, first int64) (confirmed []int64
 	}
 }
 
-// restore recovers a copy of the base backup to the end of the archive, with walkeep fetch as restore_command, and returns the
+// restore recovers a copy of the base backup to the end of the archive, which is a bucket, with walkeep fetch as restore_command, and returns the
 // server.
 func (c *cluster) restore(t testing.TB, ctx context.Context, backup string) *postgres.Server {
 	t.Helper()
@@ -156,7 +166,8 @@ func (c *cluster) restore(t testing.TB, ctx context.Context, backup string) *pos
 	}
 	must(t, os.WriteFile(filepath.Join(data, "recovery.signal"), nil, 0o600))
 	s := postgres.Open(t, data, postgres.Options{Config: map[string]string{
-		"restore_command":           fmt.Sprintf(`%s fetch --repo %s %%f %%p || exit $(( $? == 1 ? 1 : 200 ))`, walkeep.Binary(t), c.repo),
+		"restore_command": fmt.Sprintf(`%s fetch --repo '%s?endpoint=%s' %%f %%p || exit $(( $? == 1 ? 1 : 200 ))`,
+			walkeep.Binary(t), c.repo, c.s3),
 		"synchronous_standby_names": "",
 	}})
 	must(t, s.StartContext(ctx))
