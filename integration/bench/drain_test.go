@@ -51,7 +51,7 @@ func drain(b *testing.B, name string, load func(*testing.B, *postgres.Server, in
 			slot := fmt.Sprintf("run_%d_%d", round, i)
 			s.MustExec(b, "select pg_copy_physical_replication_slot('held', $1)", slot)
 			costs[i] = append(costs[i], c.run(slot))
-			s.MustExec(b, "select pg_drop_replication_slot($1)", slot)
+			s.MustDropSlot(b, slot)
 		}
 	}
 	fmt.Printf("\n%s: %.2f GiB of WAL, medians of %d\n", name, gib, len(costs[0]))

@@ -52,7 +52,7 @@ func BenchmarkLatency(b *testing.B) {
 		if _, err := r.Term(); err != nil {
 			b.Fatal(err)
 		}
-		dropSlot(b, s, slot)
+		s.MustDropSlot(b, slot)
 	}
 	b.ReportMetric(0, "ns/op")
 }

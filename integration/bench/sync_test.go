@@ -60,7 +60,7 @@ func BenchmarkSync(b *testing.B) {
 			standbyNames(b, s, "'bench'")
 			rates[i] = append(rates[i], c.run(slot))
 			standbyNames(b, s, "''")
-			dropSlot(b, s, slot)
+			s.MustDropSlot(b, slot)
 		}
 	}
 	fmt.Printf("\nonly synchronous standby, pgbench -c 8 -N, medians of %d\n%-34s %10s %8s\n", len(rates[0]), "", "commits/s", "ratio")
@@ -122,15 +122,4 @@ func commitRate(b *testing.B, s *postgres.Server) float64 {
 		b.Fatal(err)
 	}
 	return rate
-}
-
-// dropSlot drops the slot once its walsender is gone.
-func dropSlot(b *testing.B, s *postgres.Server, slot string) {
-	b.Helper()
-	err := poll.Until(b.Context(), "slot "+slot+" to be free", func(ctx context.Context) (bool, error) {
-		return s.Exec(ctx, "select pg_drop_replication_slot($1)", slot) == nil, nil
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
 }

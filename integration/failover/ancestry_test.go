@@ -26,7 +26,7 @@ func TestLostAcrossTimelines(t *testing.T) {
 		must(t, err)
 		end, err := s.frontier(s.ctx, segment.Lineage{Timeline: 1})
 		must(t, err)
-		s.first.MustExec(t, "SELECT pg_drop_replication_slot('walkeep')")
+		s.first.MustDropSlot(t, "walkeep")
 		for range 2 {
 			s.write(s.first, 101, 200, 2500)
 			s.promoteInPlace(s.first)
@@ -133,7 +133,7 @@ func TestBeginOnALaterTimeline(t *testing.T) {
 
 		_, err := r.Term()
 		must(t, err)
-		s.first.MustExec(t, "SELECT pg_drop_replication_slot('walkeep')")
+		s.first.MustDropSlot(t, "walkeep")
 		s.first.MustExec(t, "CHECKPOINT")
 		s.dir += "-second"
 		r = s.streaming()

@@ -82,6 +82,21 @@ func (s *Server) MustQuery(t testing.TB, sql string, args ...any) string {
 	return v
 }
 
+// MustDropSlot drops a replication slot as soon as nobody uses it: the server may not have noticed yet that its user has left.
+func (s *Server) MustDropSlot(t testing.TB, name string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var last error
+	err := poll.Until(ctx, "slot "+name+" to be free", func(ctx context.Context) (bool, error) {
+		last = s.Exec(ctx, "SELECT pg_drop_replication_slot($1)", name)
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatal(err, last)
+	}
+}
+
 // Reload makes the server read its configuration files again.
 func (s *Server) Reload(ctx context.Context) error {
 	return s.Exec(ctx, "SELECT pg_reload_conf()")

@@ -137,7 +137,7 @@ func TestS16GapHealedByPush(t *testing.T) {
 		active, err := c.Query(ctx, "SELECT active::text FROM pg_replication_slots")
 		return active == "false", err
 	}))
-	c.MustExec(t, "SELECT pg_drop_replication_slot('walkeep')")
+	c.MustDropSlot(t, "walkeep")
 	for range 5 {
 		c.write(c.Server, 1)
 		c.MustExec(t, "CHECKPOINT")

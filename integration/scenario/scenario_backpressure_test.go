@@ -20,7 +20,7 @@ import (
 // way. What it acknowledges then is the Frontier, not where it starts.
 func TestS56ReconnectWithSegmentsQueued(t *testing.T) {
 	t.Parallel()
-	ctx := limit(t, 2*time.Minute)
+	ctx := limit(t, 6*time.Minute) // the proxy below shares this process with tests that compare gigabytes
 	gateway := storagetest.StartGateway(t)
 	slow := newSlowPuts(t, gateway.Endpoint)
 	c := newBucket(t, postgres.Options{SegmentSizeMB: 1, ArchiveDir: true}, gateway, slow.URL)

@@ -109,7 +109,7 @@ func (o comeback) run(t *testing.T) {
 		t.Fatalf("exit code %d, %v", exit, err)
 	}
 	frontier = max(frontier, c.mustFrontier(t, ctx))
-	c.MustExec(t, "SELECT pg_drop_replication_slot($1)", slotName)
+	c.MustDropSlot(t, slotName)
 	c.writeSegments(t, ctx, 4)
 	if o.newSlot {
 		c.MustExec(t, "SELECT pg_create_physical_replication_slot($1, true)", slotName)
