@@ -66,10 +66,25 @@ func newRig(t *testing.T, server *fakeServer, store *ledger, change func(*Receiv
 	t.Cleanup(func() {
 		r.cancel()
 		r.running.Wait()
+		r.checkBuffers()
 		r.receiver.closeUploader() // for those that ran a single session
 		server.close()
 	})
 	return r
+}
+
+// checkBuffers checks, when nothing runs any more, that whoever had a segment buffer has given it back, but for segments that
+// their lane still waits for.
+func (r *rig) checkBuffers() {
+	ended, cancel := context.WithCancel(r.ctx)
+	cancel()
+	lane := r.receiver.lane
+	if lane == nil || lane.WaitIdle(ended) != nil {
+		return
+	}
+	if stats := r.receiver.uploader.Stats(); stats.FreeBuffers != stats.Buffers {
+		r.t.Errorf("%d of %d buffers came back", stats.FreeBuffers, stats.Buffers)
+	}
 }
 
 // run starts the Receiver.

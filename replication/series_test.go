@@ -100,3 +100,27 @@ func TestCommitsAtRisk(t *testing.T) {
 		}
 	}
 }
+
+// TestDemandOfAServerThatShutsDown: told from one that has not heard of us for long by when it asks, and where.
+func TestDemandOfAServerThatShutsDown(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		exact   bool
+		sent    time.Duration // ago
+		timeout time.Duration
+		want    bool
+	}{
+		{true, time.Second, time.Minute, true},
+		{true, 14 * time.Second, time.Minute, true},
+		{true, 30 * time.Second, time.Minute, false},
+		{false, time.Second, time.Minute, false},
+		{true, time.Hour, 0, true},
+	} {
+		p := newProgress(1000, &series{})
+		p.sentAt = now.Add(-tt.sent)
+		p.demand(tt.exact, tt.timeout, now)
+		if holding := !p.holdSince.IsZero(); holding != tt.want || !p.demanded || len(p.wake) != 1 {
+			t.Errorf("%+v: holding %v", tt, holding)
+		}
+	}
+}

@@ -34,10 +34,10 @@ func (r *rig) gaps() []catalog.Gap {
 	return gaps
 }
 
-// damagedWAL has a record of 1000 bytes in the middle of the second of three segments.
-func damagedWAL() (wal *walWriter, bad segment.LSN) {
+// damagedWAL has a record of 1000 bytes in the second of three segments, so many bytes before its end.
+func damagedWAL(before int) (wal *walWriter, bad segment.LSN) {
 	wal = newWAL(oneMB)
-	wal.fill(wal.start+1<<20+1<<19, 0)
+	wal.fill(wal.start+2<<20-segment.LSN(before), 0)
 	bad = wal.record(1000)
 	wal.fill(wal.start+2<<20+1<<19, 100)
 	return wal, bad
@@ -46,36 +46,40 @@ func damagedWAL() (wal *walWriter, bad segment.LSN) {
 // TestDamageOnTheWay: a record whose CRC is wrong is neither archived nor acknowledged; it is streamed again, and if it is
 // right then, nothing remains of it (scenario S13).
 func TestDamageOnTheWay(t *testing.T) {
-	wal, bad := damagedWAL()
-	bubble(t, wal, nil, func(t *testing.T, r *rig) {
-		r.server.mangle = flip(bad+500, func(sender int) bool { return sender == 1 })
-		var damage *record.DamageError
-		if err := <-r.session(); !errors.As(err, &damage) || damage.LSN != bad {
-			t.Fatalf("session ended with %v, want damage at %s", err, bad)
-		}
-		if end := r.ledger.durable(); end > bad {
-			t.Errorf("archived up to %s with a bad record at %s", end, bad)
-		}
-		if got := r.server.acknowledged().flush; got > bad {
-			t.Errorf("acknowledged %s with a bad record at %s", got, bad)
-		}
-		r.run()
-		r.awaitAck(wal.end())
-		r.end()
-		r.expectArchived(wal.start, wal.end())
-		if gaps := r.gaps(); len(gaps) != 0 {
-			t.Errorf("gaps %v", gaps)
-		}
-		if n := r.receiver.Status().UncheckedBytes; n != 0 {
-			t.Errorf("%d bytes unchecked", n)
-		}
-	})
+	for name, before := range map[string]int{"in the middle of a segment": 1 << 19, "at its end": 2000} {
+		t.Run(name, func(t *testing.T) {
+			wal, bad := damagedWAL(before)
+			bubble(t, wal, nil, func(t *testing.T, r *rig) {
+				r.server.mangle = flip(bad+500, func(sender int) bool { return sender == 1 })
+				var damage *record.DamageError
+				if err := <-r.session(); !errors.As(err, &damage) || damage.LSN != bad {
+					t.Fatalf("session ended with %v, want damage at %s", err, bad)
+				}
+				if end := r.ledger.durable(); end > bad {
+					t.Errorf("archived up to %s with a bad record at %s", end, bad)
+				}
+				if got := r.server.acknowledged().flush; got > bad {
+					t.Errorf("acknowledged %s with a bad record at %s", got, bad)
+				}
+				r.run()
+				r.awaitAck(wal.end())
+				r.end()
+				r.expectArchived(wal.start, wal.end())
+				if gaps := r.gaps(); len(gaps) != 0 {
+					t.Errorf("gaps %v", gaps)
+				}
+				if n := r.receiver.Status().UncheckedBytes; n != 0 {
+					t.Errorf("%d bytes unchecked", n)
+				}
+			})
+		})
+	}
 }
 
 // TestDamageOnTheServer: the same record comes damaged twice: the rest of its segment is archived as it is, under a Gap, and
 // the next segment is checked again.
 func TestDamageOnTheServer(t *testing.T) {
-	wal, bad := damagedWAL()
+	wal, bad := damagedWAL(1 << 19)
 	second := segmentAt(wal, 1)
 	worse := wal.record(1000) // in the third segment
 	wal.record(1000)
@@ -146,7 +150,7 @@ func TestDamageAcrossSegments(t *testing.T) {
 // TestServerThatSendsGarbage: damage that is another one each time is never archived, and the server is not asked without a
 // pause.
 func TestServerThatSendsGarbage(t *testing.T) {
-	wal, bad := damagedWAL()
+	wal, bad := damagedWAL(1 << 19)
 	bubble(t, wal, nil, func(t *testing.T, r *rig) {
 		streams := 0
 		r.server.mangle = func(sender int, from segment.LSN, p []byte) {

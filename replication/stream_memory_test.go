@@ -121,3 +121,25 @@ func TestTwoBuffersAndASlowLink(t *testing.T) {
 		r.end()
 	})
 }
+
+// TestBuffersComeBack: a stream that is cut off while everything is full, between reading and checking too, gives each buffer
+// back.
+func TestBuffersComeBack(t *testing.T) {
+	wal := newWAL(oneMB)
+	bad := wal.record(1000)
+	wal.fill(wal.start+3<<20, 100)
+	bubble(t, wal, nil, func(t *testing.T, r *rig) {
+		// 66 pieces make a segment: one is being checked, 64 wait to be, and the last one finds no room.
+		r.server.piece = func(segment.LSN) int { return 16_000 }
+		r.server.mangle = flip(bad+500, always)
+		<-r.session()
+		r.ledger.hold("/gap/")
+		done := r.session()
+		time.Sleep(10 * time.Second) // the gap can't be noted
+		if free := r.receiver.uploader.Stats().FreeBuffers; free != 3 {
+			t.Errorf("%d buffers are free, want 3", free)
+		}
+		r.cancel()
+		<-done
+	})
+}

@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"testing"
+	"testing/synctest"
 
 	"pgregory.net/rapid"
 )
@@ -81,35 +81,46 @@ func largestGap(a *arena) (largest int) {
 }
 
 func TestArenaReserveWaitsForRoom(t *testing.T) {
-	ctx := testContext(t)
 	for name, makeRoom := range map[string]func(*block){
 		"free":   (*block).free,
 		"shrink": func(b *block) { b.shrink(100) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, err := newArena(1000)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer a.close()
-			first, err := a.reserve(ctx, 600)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var group sync.WaitGroup
-			got := make(chan *block, 1)
-			group.Go(func() {
-				b, err := a.reserve(ctx, 700)
+			synctest.Test(t, func(t *testing.T) {
+				a, err := newArena(1000)
 				if err != nil {
-					t.Error(err)
+					t.Fatal(err)
 				}
-				got <- b
+				defer a.close()
+				first, err := a.reserve(t.Context(), 600)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := make(chan *block, 1)
+				go func() {
+					b, err := a.reserve(t.Context(), 700)
+					if err != nil {
+						t.Error(err)
+					}
+					got <- b
+				}()
+				synctest.Wait()
+				select {
+				case <-got:
+					t.Error("did not wait")
+				default:
+				}
+				makeRoom(first)
+				synctest.Wait()
+				select {
+				case b := <-got:
+					if b != nil && cap(b.empty()) != 700 {
+						t.Errorf("got %d bytes", cap(b.empty()))
+					}
+				default:
+					t.Error("still waiting")
+				}
 			})
-			makeRoom(first)
-			group.Wait()
-			if b := <-got; b != nil && cap(b.empty()) != 700 {
-				t.Errorf("got %d bytes", cap(b.empty()))
-			}
 		})
 	}
 }
