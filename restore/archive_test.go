@@ -86,6 +86,8 @@ func content(t segment.Timeline, n segment.Number) []byte {
 // What is made once per test run: it is always the same, and slow with the race detector.
 var contents, objects sync.Map
 
+var encoders = sync.Pool{New: func() any { return segment.NewEncoder() }}
+
 func (a *archive) raw(n segment.Number) []byte { return content(a.lineage.Timeline, n) }
 
 // encode makes the object that states the bytes [from, to) of raw, which are segment n's.
@@ -99,7 +101,9 @@ func (a *archive) encode(n segment.Number, from, to int, raw []byte) (segment.St
 	if known, ok := objects.Load(s); ok {
 		return known.(made).statement, known.(made).object
 	}
-	object, err := segment.NewEncoder().Encode(nil, s, raw[from:to])
+	encoder := encoders.Get().(*segment.Encoder)
+	defer encoders.Put(encoder)
+	object, err := encoder.Encode(nil, s, raw[from:to])
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func TestS54TailOfADay(t *testing.T) {
 			a.rollupRaw(first, raw, end-size*perLink, end)
 		}
 		// The most objects are read just before digits carry, and before a roll-up is there.
-		if (links+1)%8192 == 0 || links%20_011 == 0 || links == day {
+		if (links+1)%16384 == 0 || links%40_011 == 0 || links == day {
 			most = max(most, readsOf(t, a, memory, segment.Number(first), raw[:end]))
 		}
 	}
