@@ -48,9 +48,9 @@ func (r *rig) expectChain(n segment.Name) (links int) {
 	return links
 }
 
-// TestChainOfThreeWriters: receivers that are killed at any moment, between links and roll-ups, take over from each other on
+// TestS12ChainOfThreeWriters: receivers that are killed at any moment, between links and roll-ups, take over from each other on
 // one chain; one with other bytes stops at the first piece that holds them, and overwrites nothing (scenario S12).
-func TestChainOfThreeWriters(t *testing.T) {
+func TestS12ChainOfThreeWriters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wal := newWAL(oneMB)
 		wal.fill(wal.start+1<<20+5000, 100)
@@ -125,9 +125,9 @@ func expectFork(t *testing.T, r *rig, n segment.Name, lsn segment.LSN) {
 	}
 }
 
-// TestTwoWritersAtOnce: both attached to servers with the same WAL they share one chain; when one server sends other bytes,
+// TestS12TwoWritersAtOnce: both attached to servers with the same WAL they share one chain; when one server sends other bytes,
 // the receiver that comes second stops at its first link behind that, and the chain is the first one's.
-func TestTwoWritersAtOnce(t *testing.T) {
+func TestS12TwoWritersAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wal := newWAL(oneMB)
 		wal.fill(wal.start+1<<20+5000, 100)

@@ -43,9 +43,9 @@ func damagedWAL(before int) (wal *walWriter, bad segment.LSN) {
 	return wal, bad
 }
 
-// TestDamageOnTheWay: a record whose CRC is wrong is neither archived nor acknowledged; it is streamed again, and if it is
+// TestS13DamageOnTheWay: a record whose CRC is wrong is neither archived nor acknowledged; it is streamed again, and if it is
 // right then, nothing remains of it (scenario S13).
-func TestDamageOnTheWay(t *testing.T) {
+func TestS13DamageOnTheWay(t *testing.T) {
 	for name, before := range map[string]int{"in the middle of a segment": 1 << 19, "at its end": 2000} {
 		t.Run(name, func(t *testing.T) {
 			wal, bad := damagedWAL(before)
@@ -76,9 +76,9 @@ func TestDamageOnTheWay(t *testing.T) {
 	}
 }
 
-// TestDamageOnTheServer: the same record comes damaged twice: the rest of its segment is archived as it is, under a Gap, and
+// TestS13DamageOnTheServer: the same record comes damaged twice: the rest of its segment is archived as it is, under a Gap, and
 // the next segment is checked again.
-func TestDamageOnTheServer(t *testing.T) {
+func TestS13DamageOnTheServer(t *testing.T) {
 	wal, bad := damagedWAL(1 << 19)
 	second := segmentAt(wal, 1)
 	worse := wal.record(1000) // in the third segment
@@ -108,9 +108,9 @@ func TestDamageOnTheServer(t *testing.T) {
 	})
 }
 
-// TestDamageAcrossSegments: a record that begins in a segment handed over already is checked where it ends, also if the
+// TestS13DamageAcrossSegments: a record that begins in a segment handed over already is checked where it ends, also if the
 // streams between came to nothing and the segment is not yet stored.
-func TestDamageAcrossSegments(t *testing.T) {
+func TestS13DamageAcrossSegments(t *testing.T) {
 	for name, held := range map[string]bool{"first segment stored": false, "first segment on its way": true} {
 		t.Run(name, func(t *testing.T) {
 			wal := newWAL(oneMB)

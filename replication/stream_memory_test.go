@@ -10,9 +10,9 @@ import (
 	"walkeep/storage"
 )
 
-// TestRecordLargerThanMemory: a record that needs more segments than there are buffers is checked and archived (scenario
+// TestS57RecordLargerThanMemory: a record that needs more segments than there are buffers is checked and archived (scenario
 // S57).
-func TestRecordLargerThanMemory(t *testing.T) {
+func TestS57RecordLargerThanMemory(t *testing.T) {
 	for name, tt := range map[string]struct {
 		size  segment.Size
 		bytes int
