@@ -76,9 +76,9 @@ func scenario(t *testing.T, r *rig) {
 	r.expectArchived(start, end)
 }
 
-// TestAnyFailure: with the k-th call of any kind failing, before it takes effect or after, no acknowledgement precedes its
+// TestS02AnyFailure: with the k-th call of any kind failing, before it takes effect or after, no acknowledgement precedes its
 // Put, and the run completes; for every k there is (scenario S02).
-func TestAnyFailure(t *testing.T) {
+func TestS02AnyFailure(t *testing.T) {
 	type fault struct {
 		op     string
 		effect bool

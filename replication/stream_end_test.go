@@ -114,8 +114,8 @@ func TestStreamRefusesNonsense(t *testing.T) {
 	}
 }
 
-// TestStreamRefusesAGap: a message that begins elsewhere than the one before ended is refused (scenario S10).
-func TestStreamRefusesAGap(t *testing.T) {
+// TestS10StreamRefusesAGap: a message that begins elsewhere than the one before ended is refused (scenario S10).
+func TestS10StreamRefusesAGap(t *testing.T) {
 	for name, by := range map[string]int64{"ahead": 8, "behind": -8, "a segment ahead": 1 << 20, "at the start again": -(1<<20 + 1<<19)} {
 		t.Run(name, func(t *testing.T) {
 			wal := smallWAL()

@@ -55,9 +55,9 @@ func TestS57RecordLargerThanMemory(t *testing.T) {
 	}
 }
 
-// TestBackPressure: with all buffers busy for a while we leave, and come back when half of them are free; nothing is lost,
+// TestS32BackPressure: with all buffers busy for a while we leave, and come back when half of them are free; nothing is lost,
 // and the server is not asked again and again.
-func TestBackPressure(t *testing.T) {
+func TestS32BackPressure(t *testing.T) {
 	wal := newWAL(oneMB)
 	wal.fill(wal.start+16<<20, 100)
 	options := func(o *ReceiverOptions) { o.Uploader.Buffers, o.Uploader.Puts = 4, 2 }
@@ -119,6 +119,27 @@ func TestTwoBuffersAndASlowLink(t *testing.T) {
 		}
 		release()
 		r.end()
+	})
+}
+
+// TestSynchronousWithTwoBuffers: the segment before the current one is kept until it is durable; with the fewest buffers that
+// there can be everything goes on all the same.
+func TestSynchronousWithTwoBuffers(t *testing.T) {
+	wal := newWAL(oneMB)
+	wal.fill(wal.start+4<<20+5000, 100)
+	bubble(t, wal, func(o *ReceiverOptions) { o.Uploader.Buffers = 2 }, func(t *testing.T, r *rig) {
+		r.server.settings["synchronous_standby_names"] = "walkeep"
+		r.faulty.SetLatency(storage.OpPut, 200*time.Millisecond)
+		r.run()
+		r.awaitAck(wal.end())
+		for range 4 {
+			r.awaitAck(r.server.write(func(w *walWriter) { w.fill(w.end()+700_000, 100); w.commit(time.Now()) }))
+		}
+		r.end()
+		r.expectArchived(wal.start, wal.end())
+		if status := r.receiver.Status(); status.Reconnects != 0 {
+			t.Errorf("%d reconnects, %s", status.Reconnects, status.LastError)
+		}
 	})
 }
 

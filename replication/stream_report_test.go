@@ -16,9 +16,9 @@ func segmentAt(w *walWriter, n int) segment.Name {
 	return segment.NameAt(1, w.start+segment.LSN(n)*segment.LSN(w.size), w.size)
 }
 
-// TestFirstStatusAcknowledgesTheFrontier: after back-pressure the stream begins behind segments that are still queued, and
+// TestS56FirstStatusAcknowledgesTheFrontier: after back-pressure the stream begins behind segments that are still queued, and
 // its first status acknowledges what is durable, not where it begins (scenario S56).
-func TestFirstStatusAcknowledgesTheFrontier(t *testing.T) {
+func TestS56FirstStatusAcknowledgesTheFrontier(t *testing.T) {
 	wal := newWAL(oneMB)
 	wal.fill(wal.start+12<<20, 100)
 	second, third := segmentAt(wal, 1), segmentAt(wal, 2)
@@ -48,9 +48,9 @@ func TestFirstStatusAcknowledgesTheFrontier(t *testing.T) {
 	})
 }
 
-// TestShutdownIsConfirmedAtOnce: a server that shuts down gets its last byte acknowledged exactly, without waiting for the
+// TestS04ShutdownIsConfirmedAtOnce: a server that shuts down gets its last byte acknowledged exactly, without waiting for the
 // tail's interval.
-func TestShutdownIsConfirmedAtOnce(t *testing.T) {
+func TestS04ShutdownIsConfirmedAtOnce(t *testing.T) {
 	for _, timeout := range []string{"1min", "5s", "0"} {
 		t.Run(timeout, func(t *testing.T) {
 			wal := smallWAL()
@@ -80,9 +80,9 @@ func TestShutdownIsConfirmedAtOnce(t *testing.T) {
 	}
 }
 
-// TestShutdownWhileStorageIsDown: the server is answered once a second, and released after a while without an
+// TestS04ShutdownWhileStorageIsDown: the server is answered once a second, and released after a while without an
 // acknowledgement.
-func TestShutdownWhileStorageIsDown(t *testing.T) {
+func TestS04ShutdownWhileStorageIsDown(t *testing.T) {
 	for _, timeout := range []string{"1min", "5s", "0"} {
 		t.Run(timeout, func(t *testing.T) {
 			wal := smallWAL()
@@ -125,8 +125,8 @@ func TestShutdownWhileStorageIsDown(t *testing.T) {
 	}
 }
 
-// TestShutdownIsConfirmedWhenStorageComesBack: within the time of the release.
-func TestShutdownIsConfirmedWhenStorageComesBack(t *testing.T) {
+// TestS04ShutdownIsConfirmedWhenStorageComesBack: within the time of the release.
+func TestS04ShutdownIsConfirmedWhenStorageComesBack(t *testing.T) {
 	wal := smallWAL()
 	bubble(t, wal, nil, func(t *testing.T, r *rig) {
 		done := r.session()
@@ -148,9 +148,9 @@ func TestShutdownIsConfirmedWhenStorageComesBack(t *testing.T) {
 	})
 }
 
-// TestIdleServer: nothing is put, nothing is reconnected, and the server hears of us often enough, over many times its
+// TestS07IdleServer: nothing is put, nothing is reconnected, and the server hears of us often enough, over many times its
 // wal_sender_timeout.
-func TestIdleServer(t *testing.T) {
+func TestS07IdleServer(t *testing.T) {
 	for _, timeout := range []string{"1min", "5s", "0"} {
 		t.Run(timeout, func(t *testing.T) {
 			wal := smallWAL()

@@ -93,9 +93,9 @@ func newLane(t *testing.T, store storage.Store, size segment.Size) (*catalog.Cat
 	return c, u, u.Lane(lineage1)
 }
 
-// TestTailOfADay: one transaction a second for a day: at its end, and at each moment before, the tail is composed with about
+// TestS54TailOfADay: one transaction a second for a day: at its end, and at each moment before, the tail is composed with about
 // 100 GETs at most (scenario S54).
-func TestTailOfADay(t *testing.T) {
+func TestS54TailOfADay(t *testing.T) {
 	const size, linkBytes, patterns = 16 << 20, 160, 61
 	links := 24 * 60 * 60
 	if testing.Short() {

@@ -2,9 +2,12 @@ package segment_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -151,6 +154,36 @@ func TestMaxEncodedHoldsRandomBytes(t *testing.T) {
 	object, err := segment.NewEncoder().Encode(nil, st, raw)
 	if err != nil || len(object) > segment.MaxEncoded(len(raw)) {
 		t.Fatalf("%d bytes encoded, MaxEncoded %d, %v", len(object), segment.MaxEncoded(len(raw)), err)
+	}
+}
+
+// TestObjectIsSpecified: the example of docs/FORMAT.md is what Encode writes, and holds what it says there.
+func TestObjectIsSpecified(t *testing.T) {
+	format, err := os.ReadFile("../docs/FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, ok := strings.Cut(string(format), "newline:\n\n```\n")
+	example, _, ok2 := strings.Cut(example, "```")
+	want, err := hex.DecodeString(strings.Join(strings.Fields(example), ""))
+	if err != nil || !ok || !ok2 {
+		t.Fatalf("docs/FORMAT.md has no example of an object: %v", err)
+	}
+	lineage, err := segment.NewLineage(2, []byte("1\t0/2800000\tno recovery target specified\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := []byte("forty-two bytes that stand for WAL, more or")
+	st, _, err := segment.ParseStatement(want)
+	if err != nil || st != segment.NewStatement(st.SystemID, lineage, 0x3000100, raw) {
+		t.Fatalf("the example states %s, %v", st, err)
+	}
+	got, err := segment.NewEncoder().Encode(nil, st, raw)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("Encode writes %x, %v, specified is %x", got, err, want)
+	}
+	if out, _, err := segment.Decode(nil, want); err != nil || !bytes.Equal(out, raw) {
+		t.Errorf("the example holds %q, %v", out, err)
 	}
 }
 

@@ -11,9 +11,9 @@ import (
 	"walkeep/storage/storagetest"
 )
 
-// TestNextStreamBeginsAtTheFrontier: a stream that follows while segments are still on their way has a Watermark that begins
+// TestS56NextStreamBeginsAtTheFrontier: a stream that follows while segments are still on their way has a Watermark that begins
 // at the first of them that is not durable, not at its own start (scenario S56).
-func TestNextStreamBeginsAtTheFrontier(t *testing.T) {
+func TestS56NextStreamBeginsAtTheFrontier(t *testing.T) {
 	memory := storagetest.NewMemory()
 	store := watch(t, memory)
 	u := start(t, store, Options{Buffers: 6})

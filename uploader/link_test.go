@@ -161,8 +161,8 @@ func TestPatienceFollowsTheMedian(t *testing.T) {
 	}
 }
 
-// TestLinkAnswerLost: the store took the link, its answer was lost, the retry says that the key is taken (scenario S30).
-func TestLinkAnswerLost(t *testing.T) {
+// TestS30LinkAnswerLost: the store took the link, its answer was lost, the retry says that the key is taken (scenario S30).
+func TestS30LinkAnswerLost(t *testing.T) {
 	memory := storagetest.NewMemory()
 	faulty := storagetest.NewFaulty(memory)
 	store := storage.Retry(faulty, storage.RetryPolicy{MinDelay: time.Millisecond})
