@@ -47,7 +47,7 @@ const longest = 3 * time.Hour
 func newRig(t *testing.T, server *fakeServer, store *ledger, change func(*ReceiverOptions)) *rig {
 	t.Helper()
 	r := &rig{t: t, server: server, ledger: store, faulty: storagetest.NewFaulty(store), stop: make(chan struct{})}
-	server.wrap = func(c net.Conn) net.Conn { return &ackChecker{Conn: c, rig: r} }
+	server.do(func() { server.wrap = func(c net.Conn) net.Conn { return &ackChecker{Conn: c, rig: r} } })
 	options := ReceiverOptions{
 		Server: server.config(), Store: r.faulty, Slot: "walkeep", Log: slog.New(slog.DiscardHandler),
 		Uploader: uploader.Options{Buffers: 4, Compressors: 1, Puts: 4, ArenaBytes: 2 * segment.MaxEncoded(int(server.wal.size))},
