@@ -30,8 +30,6 @@ put tail/00000001-00000000/000000010000000000000002/00000be8
 acknowledge 0/200E78
 -- connection lost
 START_REPLICATION SLOT "walkeep" PHYSICAL 0/200000 TIMELINE 1
-acknowledge 0/200000
-acknowledge 0/200E78
 -- segment ends
 put wal/00000001-00000000/00000000/000000010000000000000002
 acknowledge 0/300000
@@ -68,10 +66,10 @@ func TestGoldenTrace(t *testing.T) {
 		r.server.onStart = func(command string) { note("%s", command) }
 		var last segment.LSN
 		r.onAck = func(flush segment.LSN) {
-			if flush != last {
+			if flush > last { // a new stream begins below, for how many statuses is up to the scheduler
 				note("acknowledge %s", flush)
+				last = flush
 			}
-			last = flush
 		}
 		for _, op := range []string{storage.OpGet, storage.OpList, storage.OpDelete} {
 			r.faulty.SetLatency(op, 10*time.Millisecond) // else what happens at the same time has no order
